@@ -1,0 +1,111 @@
+"""Claims and anchors: what is kept of a log outside Kafka.
+
+A **claim** says who owns an origin; it is created before genesis and never changes. An **anchor**
+is a checkpoint note, kept as it was signed. Both are objects of the archive (formats §8), created
+once and locked; whoever can only write to Kafka can change neither.
+"""
+
+import json
+import re
+from contextlib import suppress
+from typing import NamedTuple
+
+import rfc8785
+
+from streams.audit.checkpoint import CheckpointText, open_note
+from streams.audit.note import TrustedKeys
+from streams.errors import BreakError, IdentityError, ObjectExistsError
+from streams.ports import ObjectStore
+from streams.segments import anchor_name, anchors_prefix, claim_name
+
+__all__ = ["AnchorStore", "Claim"]
+
+ANCHOR = re.compile(r"(\d{20})\.note")
+
+
+class Claim(NamedTuple):
+    """Who a log is: ids of its audit topic and its source, and the first source offset sealed."""
+
+    audit_cluster: str
+    audit_topic_id: str
+    source_cluster: str
+    source_topic_id: str
+    first_offset: int
+
+    def render(self) -> bytes:
+        """RFC 8785 JSON; the offset is text, since it may pass 2^53."""
+        members: dict[str, str] = {k: str(v) for k, v in self._asdict().items()}
+        return rfc8785.dumps({"format": "attestream.claim/v1", **members})
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Claim":
+        """The inverse of `render`.
+
+        Raises:
+            IdentityError: not a claim.
+        """
+        try:
+            members = json.loads(data)
+            if members.pop("format") != "attestream.claim/v1":
+                raise ValueError("another format")  # noqa: TRY301
+            claim = cls(**{**members, "first_offset": int(members["first_offset"])})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise IdentityError(f"the stored claim is unreadable: {error}") from error
+        return claim
+
+
+class AnchorStore:
+    """Claims and anchors of all origins in one object store."""
+
+    def __init__(self, store: ObjectStore, *, retain_days: int) -> None:
+        self._store = store
+        self._retain_days = retain_days
+
+    async def claim(self, origin: str) -> Claim | None:
+        """The claim as it was first written (the oldest version), None where there is none."""
+        data = await self._store.get(claim_name(origin))
+        return None if data is None else Claim.parse(data)
+
+    async def make_claim(self, origin: str, claim: Claim) -> Claim:
+        """Create the claim if absent, and return the one that stands: perhaps another's."""
+        # Where somebody was first, what they wrote decides.
+        with suppress(ObjectExistsError):
+            await self._store.create(
+                claim_name(origin), claim.render(), retain_days=self._retain_days
+            )
+        standing = await self.claim(origin)
+        if standing is None:
+            raise IdentityError(f"the claim of {origin} was written and cannot be read back")
+        return standing
+
+    async def newest(self, origin: str, keys: TrustedKeys) -> CheckpointText | None:
+        """The valid anchor of the largest size, over all versions of all its objects."""
+        prefix = anchors_prefix(origin)
+        sized = [
+            (int(match[1]), version)
+            for version in await self._store.versions(prefix)
+            if not version.is_delete_marker
+            and (match := ANCHOR.fullmatch(version.key.removeprefix(prefix)))
+        ]
+        for _size, version in sorted(sized, key=lambda pair: -pair[0]):
+            text = _opened(await self._store.get(version.key, version.version_id), origin, keys)
+            if text is not None:
+                return text
+        return None
+
+    async def put(self, origin: str, size: int, note: str) -> None:
+        """Keep a checkpoint note; keeping it twice is the same as once."""
+        with suppress(ObjectExistsError):
+            await self._store.create(
+                anchor_name(origin, size), note.encode(), retain_days=self._retain_days
+            )
+
+
+def _opened(note: bytes | None, origin: str, keys: TrustedKeys) -> CheckpointText | None:
+    # Anyone who may write to the bucket can put a file there; only what our keys signed counts.
+    if note is None:
+        return None
+    try:
+        return open_note(note.decode(), origin, keys)
+    except (BreakError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,121 @@
+"""A local Ed25519 signing key.
+
+Accepted forms of `AUDIT_SIGNING_PRIVATE_KEY`, and of the file it may name: PKCS#8 PEM, a C2SP
+(golang.org/x/mod/sumdb/note) private key `PRIVATE+KEY+<name>+<id>+<base64>`, or the 32-byte seed
+in hex or base64. The key's name never comes from the key: a note is signed under its origin.
+"""
+
+import base64
+import binascii
+import os
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from streams.errors import SettingsError
+
+__all__ = ["MESSAGE_BYTES_MAX", "LocalSigner", "load_private_key", "write_new_key"]
+
+ED25519 = 0x01
+MESSAGE_BYTES_MAX = 4096  # what a KMS signs unhashed (AWS KMS Sign, MessageType RAW)
+FORMS = "expected a PKCS#8 PEM, a C2SP private key, or a 32-byte seed in hex or base64"
+
+
+class LocalSigner:
+    """Signs with an Ed25519 key held in this process's memory."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    @property
+    def algorithm(self) -> int:
+        """C2SP signature type 0x01."""
+        return ED25519
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32 raw bytes."""
+        return self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    async def sign(self, message: bytes) -> bytes:
+        """64 bytes (RFC 8032) over `message` of at most 4096 bytes."""
+        if len(message) > MESSAGE_BYTES_MAX:
+            raise ValueError(f"expected at most {MESSAGE_BYTES_MAX} bytes, found {len(message)}")
+        return self._key.sign(message)
+
+
+def load_private_key(value: str) -> Ed25519PrivateKey:
+    """Parse a private key, or the file that `value` names.
+
+    Raises:
+        SettingsError: no accepted form; the message never shows the value.
+    """
+    text = value.strip()
+    if not text.startswith("-----") and len(text) < 4096 and "\n" not in text and _is_file(text):
+        text = Path(text).read_text(encoding="ascii", errors="replace").strip()
+    key = _from_pem(text) if text.startswith("-----") else _from_seed(_seed_of(text))
+    if key is None:
+        raise SettingsError([f"AUDIT_SIGNING_PRIVATE_KEY: not an Ed25519 private key: {FORMS}"])
+    return key
+
+
+def write_new_key(path: Path) -> LocalSigner:
+    """Make a key and write it as PEM to a new file only its owner can read.
+
+    Raises:
+        FileExistsError: the file exists; a key is never overwritten.
+    """
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A crash before the link leaves a temporary file and no key: run again.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, pem)
+        os.fsync(descriptor)
+        os.link(unfinished, path)
+    finally:
+        os.close(descriptor)
+        unfinished.unlink()
+    return LocalSigner(key)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:
+        return False
+
+
+def _from_pem(text: str) -> Ed25519PrivateKey | None:
+    try:
+        key = load_pem_private_key(text.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, Ed25519PrivateKey) else None
+
+
+def _from_seed(seed: bytes | None) -> Ed25519PrivateKey | None:
+    return Ed25519PrivateKey.from_private_bytes(seed) if seed and len(seed) == 32 else None
+
+
+def _seed_of(text: str) -> bytes | None:
+    try:
+        if text.startswith("PRIVATE+KEY+"):
+            blob = base64.b64decode(text.split("+", 4)[4], validate=True)
+            return blob[1:] if blob[:1] == bytes([ED25519]) else None
+        if len(text) == 64:
+            return bytes.fromhex(text)
+        return base64.b64decode(text, validate=True)
+    except (ValueError, IndexError, binascii.Error):
+        return None

@@ -1,0 +1,212 @@
+"""Settings: environment variables, typed once, all problems reported together.
+
+`load_settings` is pure: it takes the environment as a mapping. Whatever is wrong is listed in one
+`SettingsError`, before the first byte is read or written. Secrets are `SecretStr`: they appear in
+no repr, no message, no log. docs/reference/settings.md has every name.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from streams.errors import SettingsError
+
+__all__ = ["Settings", "load_settings", "sanitised"]
+
+TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,200}")  # 249 less "dead-letters." and an epoch
+KNOWN_ELSEWHERE = {"ATTESTREAM_SAMPLES"}  # read by benches and tests only
+
+
+def _topic(name: str) -> str:
+    if not TOPIC_NAME.fullmatch(name) or name in {".", ".."}:
+        raise ValueError("expected 1 to 200 of the characters a-z A-Z 0-9 . _ -")
+    return name
+
+
+def _prefix(name: str) -> str:
+    return _topic(name) if name else name
+
+
+def _origin(name: str) -> str:
+    if not name or "+" in name or any(c.isspace() for c in name) or "" in name.split("/"):
+        raise ValueError("expected a name without white space, without + and without empty parts")
+    return name
+
+
+def _archive(url: str) -> str:
+    if "://" in url and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", url):
+        raise ValueError("expected s3://bucket/prefix or a directory")
+    return url
+
+
+Topic = Annotated[str, AfterValidator(_topic)]
+
+
+class Settings(BaseModel):
+    """Every setting, under the name of its environment variable (`alias`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kafka_bootstrap_servers: str | None = Field(None, alias="KAFKA_BOOTSTRAP_SERVERS")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", alias="KAFKA_SECURITY_PROTOCOL"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", alias="KAFKA_SASL_MECHANISM"
+    )
+    kafka_sasl_username: str | None = Field(None, alias="KAFKA_SASL_USERNAME")
+    kafka_sasl_password: SecretStr | None = Field(None, alias="KAFKA_SASL_PASSWORD")
+    kafka_ssl_cafile: Path | None = Field(None, alias="KAFKA_SSL_CAFILE")
+    kafka_ssl_certfile: Path | None = Field(None, alias="KAFKA_SSL_CERTFILE")
+    kafka_ssl_keyfile: Path | None = Field(None, alias="KAFKA_SSL_KEYFILE")
+    kafka_ssl_password: SecretStr | None = Field(None, alias="KAFKA_SSL_PASSWORD")
+
+    s3_endpoint: str | None = Field(None, alias="S3_ENDPOINT", pattern=r"^https?://")
+    s3_region: str | None = Field(None, alias="S3_REGION")
+    s3_access_key: str | None = Field(None, alias="S3_ACCESS_KEY")
+    s3_secret: SecretStr | None = Field(None, alias="S3_SECRET")
+    s3_sse_kms_key_id: str | None = Field(None, alias="S3_SSE_KMS_KEY_ID")
+
+    signing_private_key: SecretStr | None = Field(None, alias="AUDIT_SIGNING_PRIVATE_KEY")
+
+    env: str = Field("development", alias="ATTESTREAM_ENV")
+    origin: Annotated[str, AfterValidator(_origin)] | None = Field(None, alias="ATTESTREAM_ORIGIN")
+    home: Path = Field(Path("attestream-data"), alias="ATTESTREAM_HOME")
+    decisions_topic: Topic = Field("authz.decisions", alias="ATTESTREAM_DECISIONS_TOPIC")
+    memory_topic: Topic = Field("memory.mutations", alias="ATTESTREAM_MEMORY_TOPIC")
+    topic_prefix: Annotated[str, AfterValidator(_prefix)] = Field(
+        "", alias="ATTESTREAM_TOPIC_PREFIX"
+    )
+    archive: Annotated[str, AfterValidator(_archive)] | None = Field(
+        None, alias="ATTESTREAM_ARCHIVE"
+    )
+    retention_days: int = Field(365, alias="ATTESTREAM_RETENTION_DAYS", ge=1, le=36_500)
+    http_host: str = Field("127.0.0.1", alias="ATTESTREAM_HTTP_HOST")
+    http_port: int = Field(6066, alias="ATTESTREAM_HTTP_PORT", ge=0, le=65_535)
+    url: str | None = Field(None, alias="ATTESTREAM_URL", pattern=r"^https?://")
+    seal_linger_ms: int = Field(5, alias="ATTESTREAM_SEAL_LINGER_MS", ge=0, le=10_000)
+    seal_records_max: int = Field(4096, alias="ATTESTREAM_SEAL_RECORDS_MAX", ge=1, le=4096)
+    risk_threshold: float = Field(0.7, alias="ATTESTREAM_RISK_THRESHOLD", gt=0, lt=1)
+    warm_up: int = Field(1000, alias="ATTESTREAM_WARM_UP", ge=0, le=10_000_000)
+    alerts_per_hour: int = Field(100, alias="ATTESTREAM_ALERTS_PER_HOUR", ge=1, le=100_000)
+    segment_bytes: int = Field(
+        32 * 2**20, alias="ATTESTREAM_SEGMENT_BYTES", ge=1024, le=64 * 2**20
+    )
+    segment_records: int = Field(100_000, alias="ATTESTREAM_SEGMENT_RECORDS", ge=1, le=10**7)
+    segment_idle_s: float = Field(30, alias="ATTESTREAM_SEGMENT_IDLE_S", ge=0.1, le=86_400)
+    lag_limit: int = Field(100_000, alias="ATTESTREAM_LAG_LIMIT", ge=1)
+    session_timeout_ms: int = Field(
+        10_000, alias="ATTESTREAM_SESSION_TIMEOUT_MS", ge=1000, le=300_000
+    )
+
+    @property
+    def production(self) -> bool:
+        """Whether this deployment declared itself production."""
+        return self.env.lower() in {"production", "prod"}
+
+    @property
+    def on_kafka(self) -> bool:
+        """A broker is named: the Kafka deployment; otherwise the embedded engine."""
+        return self.kafka_bootstrap_servers is not None
+
+
+ALIASES = {
+    "AUDIT_SIGNING_KEY": "AUDIT_SIGNING_PRIVATE_KEY",
+    "PORT": "ATTESTREAM_HTTP_PORT",
+    "NODE_ENV": "ATTESTREAM_ENV",
+}
+REFUSED = {
+    "AUDIT_SIGNING_SECRET": "is refused: nobody else can check a shared secret; "
+    "set AUDIT_SIGNING_PRIVATE_KEY to an Ed25519 private key",
+    "AUDIT_SIGNING_KMS_KEY_ID": "is not supported yet: set AUDIT_SIGNING_PRIVATE_KEY",
+    "SIGNING_PROXY_URL": "is not supported yet: set AUDIT_SIGNING_PRIVATE_KEY",
+    "REQUIRE_KMS": "cannot be met: signing by a KMS is not supported yet",
+}
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read settings from an environment.
+
+    An empty variable counts as not set. An `ATTESTREAM_*` name nobody reads is a problem: it is a
+    misspelt setting.
+
+    Raises:
+        SettingsError: all problems, one line each, no secret in any.
+    """
+    known = {f.alias for f in Settings.model_fields.values() if f.alias}
+    given = {name: value for name, value in environ.items() if value != ""}
+    problems = [f"{name} {why}" for name, why in REFUSED.items() if given.get(name)]
+    values = {name: given[name] for name in known & given.keys()}
+    for alias, name in ALIASES.items():
+        if alias in given:
+            values.setdefault(name, given[alias])
+    problems += [
+        f"{name} is not a setting: see docs/reference/settings.md"
+        for name in sorted(given)
+        if name.startswith("ATTESTREAM_") and name not in known | KNOWN_ELSEWHERE
+    ]
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problems += [_sentence(e["loc"][0], e["msg"]) for e in error.errors()]
+    else:
+        problems += _contradictions(settings)
+        if not problems:
+            return settings
+    raise SettingsError(problems)
+
+
+def sanitised(settings: Settings) -> dict[str, str]:
+    """Every setting by name as text, secrets as `**********`: what start-up may log."""
+    return {
+        field.alias or name: str(getattr(settings, name))
+        for name, field in Settings.model_fields.items()
+        if getattr(settings, name) is not None
+    }
+
+
+def _sentence(name: str | int, message: str) -> str:
+    return f"{name}: {message.removeprefix('Value error, ')}"
+
+
+def _contradictions(s: Settings) -> list[str]:
+    rules = [
+        (
+            s.kafka_security_protocol.startswith("SASL")
+            and not (s.kafka_sasl_username and s.kafka_sasl_password),
+            "KAFKA_SECURITY_PROTOCOL needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
+        ),
+        (
+            (s.kafka_ssl_certfile is None) != (s.kafka_ssl_keyfile is None),
+            "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE go together: only one is set",
+        ),
+        (
+            (s.s3_access_key is None) != (s.s3_secret is None),
+            "S3_ACCESS_KEY and S3_SECRET go together: only one is set",
+        ),
+        (
+            s.decisions_topic == s.memory_topic,
+            "ATTESTREAM_DECISIONS_TOPIC and ATTESTREAM_MEMORY_TOPIC must differ",
+        ),
+        (
+            s.production and s.origin is None,
+            "ATTESTREAM_ORIGIN is required in production: the name of this deployment's logs",
+        ),
+        (
+            s.production and s.signing_private_key is None,
+            "no signer: set AUDIT_SIGNING_PRIVATE_KEY (production never makes a key of its own)",
+        ),
+    ]
+    files = {
+        "KAFKA_SSL_CAFILE": s.kafka_ssl_cafile,
+        "KAFKA_SSL_CERTFILE": s.kafka_ssl_certfile,
+        "KAFKA_SSL_KEYFILE": s.kafka_ssl_keyfile,
+    }
+    return [text for broken, text in rules if broken] + [
+        f"{name}: no such file: {path}"
+        for name, path in files.items()
+        if path and not path.is_file()
+    ]

@@ -1,0 +1,74 @@
+"""What each part of this process is doing, and whether it may be called ready.
+
+A part is `(role, topic, partition)`: a sealer or a projection of one partition. Ready means: every
+part is running and within its lag limit. A stopped part says why, in one sentence.
+"""
+
+from dataclasses import dataclass, field
+
+from streams.telemetry import metrics
+
+__all__ = ["Health", "Part", "PartState"]
+
+Part = tuple[str, str, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class PartState:
+    """One part: `state` is starting, running, waiting or stopped; `why` explains the last two."""
+
+    state: str = "starting"
+    why: str = ""
+    kind: str = ""
+    lag: int = 0
+    lag_limit: int | None = None
+
+    @property
+    def problem(self) -> str:
+        """Why this part is not ready, or an empty string."""
+        if self.state != "running":
+            return f"{self.state}: {self.why}" if self.why else self.state
+        if self.lag_limit is not None and self.lag > self.lag_limit:
+            return f"lags {self.lag} records, limit {self.lag_limit}"
+        return ""
+
+
+@dataclass(slots=True)
+class Health:
+    """The parts of one process. Used from one event loop."""
+
+    parts: dict[Part, PartState] = field(default_factory=dict)
+
+    def starting(self, part: Part, *, lag_limit: int | None = None) -> None:
+        """The part is recovering: not ready yet."""
+        self.parts[part] = PartState(lag_limit=lag_limit)
+
+    def running(self, part: Part, *, lag: int = 0) -> None:
+        """The part does its work and is `lag` records behind."""
+        state = self.parts.setdefault(part, PartState())
+        state.state, state.why, state.lag = "running", "", lag
+
+    def waiting(self, part: Part, why: str) -> None:
+        """The part waits for the outside world and will go on by itself."""
+        state = self.parts.setdefault(part, PartState())
+        state.state, state.why = "waiting", why
+
+    def stopped(self, part: Part, kind: str, why: str) -> None:
+        """The part is stopped by a verdict until an operator acts: this pages."""
+        state = self.parts.setdefault(part, PartState())
+        state.state, state.why, state.kind = "stopped", why, kind
+        metrics.PARTITION_STOPPED.labels(part[1], part[2], part[0], kind).set(1)
+
+    def released(self, part: Part) -> None:
+        """The part is not ours any more."""
+        state = self.parts.pop(part, None)
+        if state is not None and state.state == "stopped":
+            metrics.PARTITION_STOPPED.remove(part[1], str(part[2]), part[0], state.kind)
+
+    def problems(self) -> list[str]:
+        """One sentence for each part that is not ready."""
+        return [
+            f"{role} of {topic}/{partition} {state.problem}"
+            for (role, topic, partition), state in sorted(self.parts.items())
+            if state.problem
+        ]

@@ -1,0 +1,80 @@
+"""Every Prometheus metric, once. Names that operators of such systems know are kept.
+
+docs/reference/metrics.md documents each; a test compares.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+__all__ = [
+    "ANOMALY_ALERTS",
+    "ANOMALY_CHECKS",
+    "ARCHIVE_OLDEST",
+    "CHECKPOINT_AGE",
+    "DEAD_LETTERS",
+    "EMBEDDING_PROCESSED",
+    "PARTITION_STOPPED",
+    "PROJECTION_LAG",
+    "SEALED_RECORDS",
+    "SIGN_DURATION",
+    "SOURCE_LAG",
+    "TAIL_RECORDS",
+    "VECTOR_INSERT",
+    "VECTOR_MEMORY",
+    "VECTOR_SEARCH",
+    "VECTOR_STORE_SIZE",
+]
+
+_FAST = (0.00001, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+
+SEALED_RECORDS = Counter(
+    "attestream_sealed_records_total", "Source records sealed", ["topic", "partition"]
+)
+TAIL_RECORDS = Gauge(
+    "attestream_tail_records",
+    "Committed records no checkpoint covers yet",
+    ["topic", "partition"],
+)
+CHECKPOINT_AGE = Gauge(
+    "attestream_checkpoint_age_seconds",
+    "How long the oldest record of the tail has waited for a checkpoint, 0 without a tail",
+    ["topic", "partition"],
+)
+SOURCE_LAG = Gauge(
+    "attestream_source_lag_records",
+    "Offsets between the source's end and the next one to seal",
+    ["topic", "partition"],
+)
+SIGN_DURATION = Histogram(
+    "attestream_sign_duration_seconds", "Time of one signature", buckets=_FAST
+)
+PARTITION_STOPPED = Gauge(
+    "attestream_partition_stopped",
+    "1 while a partition is stopped by a verdict",
+    ["topic", "partition", "role", "reason"],
+)
+PROJECTION_LAG = Gauge(
+    "attestream_projection_lag_records",
+    "Offsets between an audit partition's end and what a projection has read",
+    ["projection", "topic", "partition"],
+)
+ARCHIVE_OLDEST = Gauge(
+    "attestream_archive_oldest_unarchived_seconds",
+    "Age of the oldest sealed record that is not archived yet, 0 when all are",
+    ["topic", "partition"],
+)
+DEAD_LETTERS = Counter(
+    "attestream_dead_letters_total", "Sealed events no reader can use", ["topic", "reason"]
+)
+EMBEDDING_PROCESSED = Counter(
+    "authz_embedding_worker_processed_total", "Evaluations embedded, scored and learned"
+)
+VECTOR_INSERT = Histogram(
+    "authz_vector_insert_duration_seconds", "Time to learn one evaluation", buckets=_FAST
+)
+VECTOR_SEARCH = Histogram(
+    "authz_vector_search_duration_seconds", "Time to score one evaluation", buckets=_FAST
+)
+VECTOR_STORE_SIZE = Gauge("authz_vector_store_size_total", "Distinct rows in the index")
+VECTOR_MEMORY = Gauge("authz_vector_memory_bytes", "Memory of the index, estimated")
+ANOMALY_CHECKS = Counter("authz_anomaly_detection_checks_total", "Evaluations scored")
+ANOMALY_ALERTS = Counter("authz_anomaly_detection_total", "Alerts published", ["severity"])

@@ -1,0 +1,57 @@
+"""Which topics a deployment has, and the names derived from them (docs/reference/topics.md)."""
+
+from dataclasses import dataclass
+
+from streams.settings import Settings
+
+__all__ = ["Topology"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """One deployment's topics.
+
+    `prefix` stands before every topic that is ours; the two event topics are named in full.
+    `base` is ATTESTREAM_ORIGIN: every log's origin begins with it.
+    """
+
+    base: str
+    decisions: str
+    memory: str
+    prefix: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings, base: str) -> "Topology":
+        """The topology the settings describe, under the origin prefix `base`."""
+        return cls(
+            base=base,
+            decisions=settings.decisions_topic,
+            memory=settings.memory_topic,
+            prefix=settings.topic_prefix,
+        )
+
+    @property
+    def alerts(self) -> str:
+        """Anomaly alerts: published by the decision index, a source themselves."""
+        return f"{self.prefix}attestream.alerts"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every topic whose partitions are sealed."""
+        return (self.decisions, self.memory, self.alerts)
+
+    def audit(self, source: str) -> str:
+        """The audit topic of a source topic; same partition numbers."""
+        return f"{self.prefix}audit.{source}"
+
+    def dead_letters(self, source: str) -> str:
+        """Where the sealed events of a source topic go that no reader can use."""
+        return f"{self.prefix}dead-letters.{source}"
+
+    def source_of(self, audit_topic: str) -> str:
+        """The inverse of `audit`."""
+        return audit_topic.removeprefix(f"{self.prefix}audit.")
+
+    def origin(self, source: str, partition: int) -> str:
+        """The name of the log of one source partition (formats §3)."""
+        return f"{self.base}/{source}/{partition}"
