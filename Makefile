@@ -12,7 +12,7 @@ ARGS   ?=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup format lint types imports tidy schemas check test test-long demo bench \
+.PHONY: help setup format lint types imports tidy schemas docs check test test-long demo bench \
         bench-detection kafka-up s3-up clean
 
 help: ## list these commands
@@ -40,7 +40,10 @@ tidy: $(DEV) ## the repository's own shape: sizes, names, documentation
 schemas: $(DEV) ## Avro schemas against every released version
 	$(RUN) -m schemas.compatibility
 
-check: lint types imports tidy schemas ## everything above, as CI asks it
+docs: $(DEV) ## render the reference pages of commands and schemas
+	$(RUN) -m tests.tidy.reference_pages
+
+check: lint types imports tidy schemas ## lint, types, imports, tidy and schemas: what CI asks
 
 test: $(DEV) ## all tests, on a real Kafka broker and a real S3 server they start themselves
 	$(RUN) -m pytest -q -m 'not long' $(ARGS)

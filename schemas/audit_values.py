@@ -35,6 +35,7 @@ __all__ = [
     "encode_checkpoint",
     "encode_content",
     "encode_plain",
+    "is_usual_plain",
 ]
 
 HASH_BYTES = 32
@@ -55,8 +56,7 @@ END_OF_ARRAY = b"\x00"
 
 
 def encode_content(record: Record) -> bytes:
-    """What a leaf commits to of one source record: its `Plain`, or `Omitted` where that is longer
-    than 8,323,072 bytes."""
+    """What a leaf commits to of one source record: its `Plain`, or `Omitted` where too long."""
     plain = encode_plain(record.key, record.value, record.headers)
     if len(plain) - 1 <= PLAIN_BYTES_MAX:
         return plain
@@ -134,6 +134,29 @@ def decode_content(content: bytes) -> Content:
     raise DecodeError(
         "UNDECODABLE", f"no branch of Content begins with {branch.hex() or 'nothing'}"
     )
+
+
+def is_usual_plain(content: bytes) -> bool:
+    """Whether this is surely a canonical `Plain`: a short key or none, a value, no headers.
+
+    A fast answer for the usual case; False says nothing, ask `decode_content`.
+
+    Args:
+        content: at least 133 bytes: a key's length of one byte cannot point beyond them.
+    """
+    end = len(content) - 1
+    tag, length = content[1], content[2]
+    at = 3 + (length >> 1) if tag else 2
+    if content[0] or content[end] or content[at] != BYTES_TAG:
+        return False
+    if tag and (tag != BYTES_TAG or length & 0x81):
+        return False
+    low, high = content[at + 1], content[at + 2]
+    if low & 1:
+        return False
+    if low < 0x80:
+        return at + 2 + (low >> 1) == end
+    return 0 < high < 0x80 and at + 3 + ((low & 0x7F | high << 7) >> 1) == end
 
 
 def _encode_header(header: Header) -> bytes:

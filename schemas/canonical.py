@@ -27,6 +27,8 @@ def encode_long(number: int) -> bytes:
         return _LAST[zigzag]
     if zigzag < 0x1000_0000:
         return _MORE[zigzag & 0x3FFF] + _LAST[zigzag >> 14]
+    if zigzag < 0x400_0000_0000:  # every timestamp of today
+        return _MORE[zigzag & 0x3FFF] + _MORE[(zigzag >> 14) & 0x3FFF] + _LAST[zigzag >> 28]
     if zigzag >> 64:
         raise ValueError(f"expected a 64-bit number, got {number}")
     encoded = b""

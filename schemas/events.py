@@ -275,15 +275,12 @@ def check_decision(event: AuthorizationDecision) -> None:
     check_items("evaluations", len(event.evaluations), EVALUATIONS_MAX)
     for evaluation in event.evaluations:
         _check_evaluation(evaluation)
-    for name, items in (
-        ("redactions", event.redactions),
-        ("metrics", event.metrics),
-        ("labels", event.source.labels),
-        ("revisions", event.policy_source.revisions),
-        ("effective_policies", event.policy_source.effective_policies),
-    ):
-        check_items(name, len(items))
-    if not all(map(isfinite, event.metrics.values())):
+    check_items("redactions", len(event.redactions))
+    check_items("metrics", len(event.metrics))
+    check_items("labels", len(event.source.labels))
+    check_items("revisions", len(event.policy_source.revisions))
+    check_items("effective_policies", len(event.policy_source.effective_policies))
+    if event.metrics and not all(map(isfinite, event.metrics.values())):
         raise InvalidEventError("metrics: a number is infinite or not a number")
     _check_source_record(event.source_record)
 
@@ -336,16 +333,13 @@ def _escape(part: str) -> str:
 
 
 def _check_evaluation(evaluation: Evaluation) -> None:
-    if len(evaluation.subject.id) > ID_CHARS_MAX:
-        check_id("subject.id", evaluation.subject.id, ID_CHARS_MAX)
-    if len(evaluation.resource.id) > ID_CHARS_MAX:
-        check_id("resource.id", evaluation.resource.id, ID_CHARS_MAX)
-    if len(evaluation.action.name) > ID_CHARS_MAX:
-        check_id("action.name", evaluation.action.name, ID_CHARS_MAX)
-    if len(evaluation.agents) + len(evaluation.subject.roles) + len(evaluation.policies) > 0:
-        check_items("agents", len(evaluation.agents))
-        check_items("subject.roles", len(evaluation.subject.roles))
-        check_items("policies", len(evaluation.policies))
+    subject, resource = evaluation.subject, evaluation.resource
+    check_id("subject.id", subject.id, ID_CHARS_MAX)
+    check_id("resource.id", resource.id, ID_CHARS_MAX)
+    check_id("action.name", evaluation.action.name, ID_CHARS_MAX)
+    check_items("subject.roles", len(subject.roles))
+    check_items("agents", len(evaluation.agents))
+    check_items("policies", len(evaluation.policies))
 
 
 def _check_source_record(record: SourceRecord) -> None:

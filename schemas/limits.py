@@ -4,8 +4,6 @@ Everything here is checked on values that came from outside. Lengths of text are
 A decoded value already has the types of its schema; what is checked is what Avro cannot say.
 """
 
-from collections.abc import Iterable
-
 from schemas.errors import InvalidEventError
 
 __all__ = [
@@ -20,7 +18,6 @@ __all__ = [
     "check_id",
     "check_items",
     "check_micros",
-    "check_names",
 ]
 
 EVENT_BYTES_MAX = 1_048_576
@@ -54,12 +51,6 @@ def check_id(name: str, value: str, chars_max: int, *, required: bool = False) -
         raise InvalidEventError(f"{name}: {len(value)} characters, at most {chars_max} fit")
     if required and not value:
         raise InvalidEventError(f"{name}: is empty")
-
-
-def check_names(chars_max: int, names: Iterable[tuple[str, str]]) -> None:
-    """Raise InvalidEventError unless each of the (name, value) pairs fits."""
-    for name, value in names:
-        check_id(name, value, chars_max)
 
 
 def check_items(name: str, count: int, count_max: int = ITEMS_MAX) -> None:

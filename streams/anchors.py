@@ -78,7 +78,7 @@ class AnchorStore:
             raise IdentityError(f"the claim of {origin} was written and cannot be read back")
         return standing
 
-    async def newest(self, origin: str, keys: TrustedKeys) -> CheckpointText | None:
+    async def newest(self, origin: str, keys: TrustedKeys | None) -> CheckpointText | None:
         """The valid anchor of the largest size, over all versions of all its objects."""
         prefix = anchors_prefix(origin)
         sized = [
@@ -101,7 +101,7 @@ class AnchorStore:
             )
 
 
-def _opened(note: bytes | None, origin: str, keys: TrustedKeys) -> CheckpointText | None:
+def _opened(note: bytes | None, origin: str, keys: TrustedKeys | None) -> CheckpointText | None:
     # Anyone who may write to the bucket can put a file there; only what our keys signed counts.
     if note is None:
         return None

@@ -15,7 +15,7 @@ from streams.anchors import AnchorStore, Claim
 from streams.audit.checkpoint import CheckpointText, make_note, open_note
 from streams.audit.merkle import Frontier
 from streams.audit.note import TrustedKeys
-from streams.audit.recovery import LogTail, log_tail
+from streams.audit.recovery import LogTail
 from streams.audit.sealing import checkpoint_record
 from streams.errors import (
     HangingTransactionError,
@@ -25,6 +25,7 @@ from streams.errors import (
     SourceChangedError,
     SourceGapError,
 )
+from streams.history import read_range, read_tail
 from streams.ports import (
     Bounds,
     PartitionReader,
@@ -37,8 +38,6 @@ from streams.ports import (
 
 __all__ = ["LogWorld", "Recovered", "check_identity", "check_last_leaf", "recover", "signed_note"]
 
-FIRST_WINDOW = 64  # offsets read back at first; ×16 until the last checkpoint is in hand
-PAGE_RECORDS = 2000
 MARKERS_WAIT_S = 15.0  # a predecessor's abort markers may still be on their way
 
 
@@ -90,7 +89,7 @@ async def recover(world: LogWorld, writer: PartitionWriter) -> Recovered:
     posted = await world.source.posted()
     anchor = await world.anchors.newest(world.origin, world.keys)
     bounds = await world.audit.bounds()
-    tail = await _read_tail(world, bounds)
+    tail = await read_tail(world.audit, bounds, world.origin, world.keys)
     claim = await _claim(world, tail, bounds)
     await check_identity(world, claim)
     _check_not_rolled_back(world.origin, tail, posted, anchor)
@@ -153,26 +152,6 @@ async def _settled_bounds(audit: PartitionReader) -> Bounds:
                 "kafka-transactions.sh and start again"
             )
         await asyncio.sleep(0.05)
-
-
-async def _read_tail(world: LogWorld, bounds: Bounds) -> LogTail | None:
-    back = FIRST_WINDOW
-    while True:
-        low = max(bounds.start, bounds.end - back)
-        rows = await _read_range(world.audit, low, bounds.end)
-        tail = log_tail(rows, world.origin, world.keys, whole=low == bounds.start)
-        if tail is not None or low == bounds.start:
-            return tail
-        back *= 16
-
-
-async def _read_range(reader: PartitionReader, low: int, end: int) -> list[Record]:
-    rows: list[Record] = []
-    while low < end:
-        fetched = await reader.fetch(low, max_records=PAGE_RECORDS, max_wait_ms=50)
-        rows += [r for r in fetched.records if r.offset < end]
-        low = fetched.next_offset
-    return rows
 
 
 async def _claim(world: LogWorld, tail: LogTail | None, bounds: Bounds) -> Claim:
@@ -239,7 +218,7 @@ async def _check_against_source(
     if not kept:
         return
     end = kept[-1].source.offset + 1
-    rows = {r.offset: r for r in await _read_range(world.source, kept[0].source.offset, end)}
+    rows = {r.offset: r for r in await read_range(world.source, kept[0].source.offset, end)}
     for record in kept:
         row = rows.get(record.source.offset)
         if row is None or not _same(record, row):

@@ -1,1 +1,5 @@
-"""TODO-MAP"""
+"""The tamper-evident log, and nothing but: no clock, no network, no disk (formats §2–§6, §9).
+
+Reading order: `leaf` (what a record commits to), `merkle` (the tree), `note` and `checkpoint`
+(what is signed), `sealing` (the plan of one batch), `trail` (what valid history is), `proofs`.
+"""

@@ -11,7 +11,7 @@ to append and to compute the root, and small enough to ride in every checkpoint.
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
-__all__ = ["EMPTY_ROOT", "Frontier", "fold", "node_hash"]
+__all__ = ["EMPTY_ROOT", "Frontier", "fold", "hash_pairs", "node_hash"]
 
 EMPTY_ROOT = sha256(b"").digest()
 NODE_PREFIX = b"\x01"
@@ -88,7 +88,7 @@ class Frontier:
                 row.insert(0, self._nodes.pop())
             if len(row) & 1:
                 kept.append(row.pop())
-            row = _pair(row)
+            row = hash_pairs(row)
             level_size >>= 1
         self._nodes.extend(reversed(kept))
         self._size += added
@@ -104,7 +104,8 @@ class Frontier:
         return copied
 
 
-def _pair(row: list[bytes]) -> list[bytes]:
+def hash_pairs(row: list[bytes]) -> list[bytes]:
+    """The parents of an even number of nodes."""
     nodes = iter(row)
     return [
         sha256(NODE_PREFIX + left + right).digest()

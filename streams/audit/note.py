@@ -7,6 +7,7 @@ A verifier key (vkey) named N is trusted for the origin N and every N/…. Its k
 again with the origin as its name, so an Ed25519 signature cannot be moved between logs.
 """
 
+import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,7 @@ from streams.errors import SettingsError
 __all__ = [
     "ECDSA_P256",
     "ED25519",
-    "MalformedNoteError",
+    "MalformedError",
     "Note",
     "SignatureLine",
     "TrustedKeys",
@@ -49,11 +50,12 @@ ECDSA_P256 = 0x02
 SIGNATURE_PREFIX = "\N{EM DASH} "
 KEY_ID_BYTES = 4
 ED25519_KEY_BYTES = 32
+CONTROL_OR_SURROGATE = re.compile("[\x00-\x09\x0b-\x1f\ud800-\udfff]")
 LINES_MAX = 100  # as golang.org/x/mod's sumdb/note
 
 
-class MalformedNoteError(ValueError):
-    """The text is no signed note, or no verifier key, in its one spelling."""
+class MalformedError(ValueError):
+    """The text is no note, verifier key, checkpoint or proof in its one spelling."""
 
 
 class SignatureLine(NamedTuple):
@@ -83,18 +85,18 @@ class Vkey(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Vkey":
-        """The vkey of one line. Raises MalformedNoteError."""
+        """The vkey of one line. Raises MalformedError."""
         name, _, rest = text.partition("+")
         key_id, _, encoded = rest.partition("+")
         if not is_key_name(name):
-            raise MalformedNoteError(f"a vkey without a usable name: {text!r}")
+            raise MalformedError(f"a vkey without a usable name: {text!r}")
         data = decode_base64(encoded)
         if data[:1] not in (b"\x01", b"\x02"):
-            raise MalformedNoteError(f"{name}: expected an Ed25519 or a P-256 key")
+            raise MalformedError(f"{name}: expected an Ed25519 or a P-256 key")
         vkey = cls(name, data[0], data[1:])
         _load_key(vkey.algorithm, vkey.key)
         if vkey.key_id.hex() != key_id:
-            raise MalformedNoteError(
+            raise MalformedError(
                 f"{name}: the key ID of this name and key is {vkey.key_id.hex()}, not {key_id!r}"
             )
         return vkey
@@ -139,8 +141,7 @@ class TrustedKeys:
     __slots__ = ("_by_origin", "_vkeys")
 
     def __init__(self, vkeys: Iterable[Vkey]) -> None:
-        unique: dict[tuple[str, int, bytes], Vkey] = {tuple(vkey): vkey for vkey in vkeys}
-        self._vkeys = tuple(unique.values())
+        self._vkeys = tuple(dict.fromkeys(vkeys))
         self._by_origin: dict[str, Mapping[bytes, tuple[Vkey, ...]]] = {}
 
     @classmethod
@@ -157,7 +158,7 @@ class TrustedKeys:
                 continue
             try:
                 vkeys.append(Vkey.parse(entry))
-            except MalformedNoteError as error:
+            except MalformedError as error:
                 problems.append(f"keys, line {number}: {error}")
         if not vkeys and not problems:
             problems.append("keys: no vkey in it")
@@ -191,29 +192,29 @@ def is_key_name(name: str) -> bool:
 
 
 def decode_base64(text: str) -> bytes:
-    """Standard, padded base64 in its one spelling. Raises MalformedNoteError."""
+    """Standard, padded base64 in its one spelling. Raises MalformedError."""
     try:
         data = b64decode(text, validate=True)
     except (Base64Error, ValueError) as error:
-        raise MalformedNoteError(f"not base64: {text[:100]!r}") from error
+        raise MalformedError(f"not base64: {text[:100]!r}") from error
     if b64encode(data).decode() != text:
-        raise MalformedNoteError(f"not the one base64 spelling of its bytes: {text[:100]!r}")
+        raise MalformedError(f"not the one base64 spelling of its bytes: {text[:100]!r}")
     return data
 
 
 def parse_note(note: str) -> Note:
-    """Split a note into its text and signature lines. Raises MalformedNoteError.
+    """Split a note into its text and signature lines. Raises MalformedError.
 
     The last empty line divides them. Signatures are not checked here.
     """
-    if any(c < " " and c != "\n" for c in note):
-        raise MalformedNoteError("a control character in the note")
+    if CONTROL_OR_SURROGATE.search(note):
+        raise MalformedError("a control character in the note")
     text, blank, signatures = note.rpartition("\n\n")
     if not blank or not text or not signatures.endswith("\n"):
-        raise MalformedNoteError("expected text, an empty line and whole signature lines")
+        raise MalformedError("expected text, an empty line and whole signature lines")
     lines = signatures[:-1].split("\n")
     if len(lines) > LINES_MAX:
-        raise MalformedNoteError(f"{len(lines)} signature lines, {LINES_MAX} are allowed")
+        raise MalformedError(f"{len(lines)} signature lines, {LINES_MAX} are allowed")
     return Note(text + "\n", tuple(map(_parse_line, lines)))
 
 
@@ -229,10 +230,10 @@ def render_note(note: Note) -> str:
 def _parse_line(line: str) -> SignatureLine:
     name, space, encoded = line.removeprefix(SIGNATURE_PREFIX).partition(" ")
     if not line.startswith(SIGNATURE_PREFIX) or not space or not is_key_name(name):
-        raise MalformedNoteError(f"not a signature line: {line[:100]!r}")
+        raise MalformedError(f"not a signature line: {line[:100]!r}")
     data = decode_base64(encoded)
     if len(data) <= KEY_ID_BYTES:
-        raise MalformedNoteError(f"a signature line without a signature: {line[:100]!r}")
+        raise MalformedError(f"a signature line without a signature: {line[:100]!r}")
     return SignatureLine(name, data[:KEY_ID_BYTES], data[KEY_ID_BYTES:])
 
 
@@ -243,9 +244,9 @@ def _load_key(algorithm: int, key: bytes) -> Ed25519PublicKey | EllipticCurvePub
             return Ed25519PublicKey.from_public_bytes(key)
         loaded = load_der_public_key(key)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise MalformedNoteError(f"not a public key of its kind: {error}") from error
+        raise MalformedError(f"not a public key of its kind: {error}") from error
     if not isinstance(loaded, EllipticCurvePublicKey) or not isinstance(loaded.curve, SECP256R1):
-        raise MalformedNoteError("expected a P-256 key")
+        raise MalformedError("expected a P-256 key")
     if loaded.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != key:
-        raise MalformedNoteError("not the one DER spelling of its key")
+        raise MalformedError("not the one DER spelling of its key")
     return loaded

@@ -45,14 +45,14 @@ class LogTail(NamedTuple):
 
 
 def log_tail(
-    rows: Sequence[Record], origin: str, keys: TrustedKeys, *, whole: bool
+    rows: Sequence[Record], origin: str, keys: TrustedKeys | None, *, whole: bool
 ) -> LogTail | None:
     """The tail, from the last rows of an audit partition.
 
     Args:
         rows: committed records up to the end of the partition, in order.
         origin: the log's origin.
-        keys: whose signature the checkpoint must bear.
+        keys: whose signature the checkpoint must bear; None checks no signature.
         whole: `rows` begin at the start of the partition.
 
     Returns:
@@ -99,7 +99,7 @@ def _decoded(row: Record) -> AuditRecord | Checkpoint:
         ) from error
 
 
-def _signed(checkpoint: Checkpoint, origin: str, keys: TrustedKeys) -> Frontier:
+def _signed(checkpoint: Checkpoint, origin: str, keys: TrustedKeys | None) -> Frontier:
     text = open_note(checkpoint.note, origin, keys)
     try:
         frontier = Frontier.of(text.size, checkpoint.frontier)

@@ -60,4 +60,4 @@ def show(name: str | None) -> None:
 
 def vkey_of(signer: Signer, name: str) -> str:
     """The C2SP vkey of a signer's public key under a name."""
-    return Vkey(name=name, algorithm=signer.algorithm, public_key=signer.public_key).render()
+    return Vkey(name, signer.algorithm, signer.public_key).render()

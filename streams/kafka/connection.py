@@ -4,6 +4,7 @@ Secrets are never part of its repr. Built by `streams.settings` from the environ
 (KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_*, KAFKA_SSL_*).
 """
 
+import asyncio
 import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ from typing import Any, NoReturn, TypeVar
 
 from aiokafka.errors import (
     AuthenticationFailedError,
-    BrokerResponseError,
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaError,
@@ -54,6 +54,8 @@ class KafkaConnection:
         client_id: what brokers log and quotas are set by.
         request_timeout_ms: one request; longer than any long poll.
         patience_s: how long an operation is retried before TransientError.
+        session_timeout_ms: a group member silent for as long is taken for dead.
+        heartbeat_interval_ms: a third of it, or less.
     """
 
     bootstrap: str
@@ -68,6 +70,8 @@ class KafkaConnection:
     client_id: str = "attestream"
     request_timeout_ms: int = 15_000
     patience_s: float = 30.0
+    session_timeout_ms: int = 10_000
+    heartbeat_interval_ms: int = 3_000
 
     def problems(self) -> list[str]:
         """One sentence for everything an operator must correct; empty when usable."""
@@ -153,9 +157,6 @@ def refuse(doing: str, error: BaseException) -> NoReturn:
 
 async def bounded(doing: str, work: Awaitable[T], seconds: float) -> T:
     """Await `work` for at most `seconds`; errors become SettingsError or TransientError."""
-    # Local import keeps the one use beside the clock it needs.
-    import asyncio
-
     try:
         async with asyncio.timeout(seconds):
             return await work
@@ -166,9 +167,8 @@ async def bounded(doing: str, work: Awaitable[T], seconds: float) -> T:
 
 
 def _named(error: BaseException) -> str:
-    if isinstance(error, BrokerResponseError):
-        return f"{error.message} ({error.errno}) {error}"
-    return f"{type(error).__name__} {error}".strip()
+    # A KafkaError names itself.
+    return str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
 
 
 def _is_address(text: str) -> bool:

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from filelock import FileLock
 
@@ -168,7 +169,7 @@ class LocalKafka:
             (self.folder / str(node)).mkdir(parents=True, exist_ok=True)
             self._settings(node).write_text(text + "".join(extra))
 
-    def __enter__(self) -> "LocalKafka":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

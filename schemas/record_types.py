@@ -1,0 +1,101 @@
+"""The four records this project writes for others: schema of today and reader of each.
+
+A reader builds the dataclasses of `schemas.events`, `schemas.alerts` and `schemas.dead_letters`
+from a body; their fields have the names and the order of the schemas.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from schemas import alerts, dead_letters, events
+from schemas.catalogue import (
+    Schema,
+    canonical_form,
+    current_text,
+    fingerprint,
+    parse_text,
+    plain_schema,
+)
+from schemas.strict_reader import Reader, compile_reader
+
+__all__ = ["ALERT", "DEAD_LETTER", "DECISION", "MUTATION", "RECORD_TYPES", "RecordType"]
+
+DECISION = "attestream.authz.v1.AuthorizationDecision"
+MUTATION = "attestream.memory.v1.MemoryMutation"
+ALERT = "attestream.alerts.v1.AnomalyAlert"
+DEAD_LETTER = "attestream.deadletters.v1.DeadLetter"
+
+_BUILT: dict[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
+    DECISION: (
+        "authorization_decision",
+        (
+            events.AuthorizationDecision,
+            events.Evaluation,
+            events.Entity,
+            events.Action,
+            events.PolicyRef,
+            events.Decision,
+            events.Enforcement,
+            events.PolicySource,
+            events.Producer,
+            events.Correlation,
+            events.Client,
+            events.Redaction,
+            events.RedactionKind,
+            events.SourceRecord,
+        ),
+    ),
+    MUTATION: (
+        "memory_mutation",
+        (events.MemoryMutation, events.Operation, events.Producer, events.Correlation),
+    ),
+    ALERT: (
+        "anomaly_alert",
+        (
+            alerts.AnomalyAlert,
+            alerts.Status,
+            alerts.Severity,
+            alerts.Confidence,
+            alerts.Rule,
+            alerts.RuleType,
+            alerts.Attack,
+            alerts.DecisionSummary,
+            alerts.Feature,
+            alerts.Neighbour,
+            alerts.Evidence,
+        ),
+    ),
+    DEAD_LETTER: ("dead_letter", (dead_letters.DeadLetter, dead_letters.Reason)),
+}
+
+
+class RecordType(NamedTuple):
+    """A record: its schema, the same without logical types, and what is made of them."""
+
+    schema: Schema
+    plain: Schema
+    form: str
+    fingerprint: bytes
+    read: Reader
+
+
+def _record_type(name: str) -> RecordType:
+    file_name, kinds = _BUILT[name]
+    namespace = name.rpartition(".")[0]
+    text = current_text(file_name)
+    schema = parse_text(text)
+    plain = plain_schema(text)
+    return RecordType(
+        schema=schema,
+        plain=plain,
+        form=canonical_form(schema),
+        fingerprint=fingerprint(schema),
+        read=compile_reader(plain, {f"{namespace}.{kind.__name__}": kind for kind in kinds}),
+    )
+
+
+RECORD_TYPES: Mapping[str, RecordType] = MappingProxyType(
+    {name: _record_type(name) for name in _BUILT}
+)
+"""By full name."""

@@ -1,0 +1,279 @@
+"""Composition root of the write side: settings in, engine, signer, archive and sealers out.
+
+The only module of this floor that chooses adapters. Optional dependencies are imported where they
+are chosen, so that what does not need them does not load them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streams.anchors import AnchorStore
+from streams.audit.note import TrustedKeys, Vkey
+from streams.engine import Engine, EventSink
+from streams.errors import MissingExtraError, NotOwnerError, SettingsError
+from streams.jobs import PartitionJobs
+from streams.keys.local import LocalSigner, load_private_key, write_new_key
+from streams.ports import Clock, ObjectStore, Signer
+from streams.recovery import LogWorld
+from streams.sealer import PartitionSealer, SealerLimits
+from streams.settings import Settings
+from streams.telemetry.health import Health
+from streams.topology import Topology
+
+if TYPE_CHECKING:
+    from streams.kafka.connection import KafkaConnection
+
+__all__ = [
+    "Deployment",
+    "SealingService",
+    "embedded_base",
+    "kafka_connection",
+    "newest_anchor",
+    "open_deployment",
+    "open_engine",
+    "open_objects",
+    "open_sink",
+    "signer_of",
+    "trusted_keys",
+]
+
+SEALER_ROLE = "sealer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Everything a service needs, opened once a process."""
+
+    settings: Settings
+    engine: Engine
+    objects: ObjectStore
+    signer: Signer
+    keys: TrustedKeys
+    health: Health
+    clock: Clock
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
+    """The engine the settings name: Kafka where a broker is named, embedded otherwise.
+
+    Raises:
+        MissingExtraError: the client library of that engine is not installed.
+        SettingsError: the engine cannot be used as set.
+    """
+    if settings.on_kafka:
+        connection = kafka_connection(settings)
+        from streams.kafka.engine import KafkaEngine  # noqa: PLC0415  # optional dependency
+
+        base = settings.origin or await _cluster_base(connection)
+        kafka = KafkaEngine(connection, Topology.of(settings, base))
+        try:
+            yield kafka
+        finally:
+            await kafka.close()
+    else:
+        from streams.embedded.engine import EmbeddedEngine  # noqa: PLC0415  # not for Kafka
+
+        embedded = await EmbeddedEngine.open(settings)
+        try:
+            yield embedded
+        finally:
+            await embedded.close()
+
+
+@asynccontextmanager
+async def open_deployment(
+    settings: Settings, health: Health, clock: Clock
+) -> AsyncIterator[Deployment]:
+    """Engine, archive and signer together, for workers. Raises SettingsError."""
+    async with open_engine(settings) as engine:
+        objects = open_objects(settings)
+        signer = signer_of(settings)
+        try:
+            yield Deployment(
+                settings=settings,
+                engine=engine,
+                objects=objects,
+                signer=signer,
+                keys=trusted_keys(signer, engine.topology.base),
+                health=health,
+                clock=clock,
+            )
+        finally:
+            await objects.close()
+
+
+def kafka_connection(settings: Settings) -> "KafkaConnection":
+    """How to reach the cluster. Raises MissingExtraError."""
+    try:
+        from streams.kafka.connection import KafkaConnection  # noqa: PLC0415  # optional
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "KAFKA_BOOTSTRAP_SERVERS is set and the Kafka client is not installed: "
+            "pip install 'attestream[kafka]'"
+        ) from error
+    assert settings.kafka_bootstrap_servers is not None
+    password = settings.kafka_sasl_password
+    key_password = settings.kafka_ssl_password
+    connection = KafkaConnection(
+        bootstrap=settings.kafka_bootstrap_servers,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_sasl_username,
+        sasl_password=password.get_secret_value() if password else None,
+        ssl_cafile=settings.kafka_ssl_cafile,
+        ssl_certfile=settings.kafka_ssl_certfile,
+        ssl_keyfile=settings.kafka_ssl_keyfile,
+        ssl_password=key_password.get_secret_value() if key_password else None,
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=min(3_000, settings.session_timeout_ms // 3),
+    )
+    if problems := connection.problems():
+        raise SettingsError(problems)
+    return connection
+
+
+def open_objects(settings: Settings) -> ObjectStore:
+    """The archive's object store: ATTESTREAM_ARCHIVE, or a directory of the embedded engine.
+
+    Raises:
+        SettingsError: the Kafka deployment has no archive set.
+    """
+    from streams.objects.locations import S3Connection, open_object_store  # noqa: PLC0415
+
+    url = settings.archive
+    if url is None and settings.on_kafka:
+        raise SettingsError(
+            ["ATTESTREAM_ARCHIVE is required: s3://bucket/prefix or a directory for the archive"]
+        )
+    secret = settings.s3_secret
+    return open_object_store(
+        url or str(settings.home / "archive"),
+        S3Connection(
+            endpoint=settings.s3_endpoint,
+            region=settings.s3_region,
+            access_key=settings.s3_access_key,
+            secret=secret.get_secret_value() if secret else None,
+            sse_kms_key_id=settings.s3_sse_kms_key_id,
+        ),
+    )
+
+
+def signer_of(settings: Settings) -> Signer:
+    """The signer that is set; the embedded engine in development makes a key of its own.
+
+    Raises:
+        SettingsError: no signer.
+    """
+    if settings.signing_private_key is not None:
+        return LocalSigner(load_private_key(settings.signing_private_key.get_secret_value()))
+    if settings.on_kafka or settings.production:
+        raise SettingsError(
+            [
+                (
+                    "no signer: set AUDIT_SIGNING_PRIVATE_KEY to an Ed25519 private key; "
+                    "`attestream keys generate NAME` makes one"
+                )
+            ]
+        )
+    path = settings.home / "keys" / "signing.pem"
+    if path.is_file():
+        return LocalSigner(load_private_key(str(path)))
+    return write_new_key(path)
+
+
+def trusted_keys(signer: Signer, base: str) -> TrustedKeys:
+    """What a sealer and its projections trust: its own public key, for every origin below."""
+    return TrustedKeys([Vkey(base, signer.algorithm, signer.public_key)])
+
+
+def embedded_base(settings: Settings) -> str:
+    """The origin prefix an embedded home was created with. Raises SettingsError."""
+    if settings.on_kafka:
+        raise SettingsError(["ATTESTREAM_ORIGIN is not set: it names the key, or give --name"])
+
+    async def read() -> str:
+        async with open_engine(settings) as engine:
+            return engine.topology.base
+
+    return asyncio.run(read())
+
+
+@asynccontextmanager
+async def open_sink(settings: Settings, topic: str) -> AsyncIterator[EventSink]:
+    """Where `send` puts the events of a topic; delivered when the context ends."""
+    async with open_engine(settings) as engine, engine.sink(topic) as sink:
+        yield sink
+
+
+async def newest_anchor(settings: Settings, origin: str) -> int | None:
+    """The size of a log's newest valid anchor, None where it has none or no archive is set."""
+    if settings.on_kafka and settings.archive is None:
+        return None
+    objects = open_objects(settings)
+    try:
+        store = AnchorStore(objects, retain_days=settings.retention_days)
+        anchor = await store.newest(origin, None)
+    finally:
+        await objects.close()
+    return anchor.size if anchor else None
+
+
+class SealingService:
+    """Seals every source partition this process is assigned."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._jobs = PartitionJobs(self._seal)
+        self._ownership = deployment.engine.join(
+            SEALER_ROLE,
+            deployment.engine.topology.sources,
+            self._jobs.assigned,
+            self._jobs.revoked,
+        )
+        settings = deployment.settings
+        self._limits = SealerLimits(
+            linger_ms=settings.seal_linger_ms, records_max=settings.seal_records_max
+        )
+
+    async def run(self) -> None:
+        """Until cancelled; raises what a sealer raised unexpectedly."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._ownership.run())
+                group.create_task(self._jobs.failure())
+        finally:
+            await self._jobs.stop()
+
+    async def _seal(self, topic: str, partition: int) -> None:
+        d, topology = self._deployment, self._deployment.engine.topology
+        audit_topic = topology.audit(topic)
+        audit = d.engine.reader(audit_topic, partition)
+        try:
+            source = self._ownership.source(topic, partition)
+        except NotOwnerError:
+            await audit.close()
+            return
+        world = LogWorld(
+            origin=topology.origin(topic, partition),
+            source=source,
+            audit=audit,
+            make_writer=lambda: d.engine.writer(audit_topic, partition),
+            anchors=AnchorStore(d.objects, retain_days=d.settings.retention_days),
+            signer=d.signer,
+            keys=d.keys,
+        )
+        try:
+            await PartitionSealer(world, self._limits, d.health, d.clock).run()
+        finally:
+            await source.close()
+            await audit.close()
+
+
+async def _cluster_base(connection: "KafkaConnection") -> str:
+    from streams.kafka.engine import cluster_id  # noqa: PLC0415  # optional dependency
+
+    return f"kafka-{await cluster_id(connection)}"

@@ -1,0 +1,129 @@
+"""The tail: committed leaves no checkpoint covers yet, and how the next checkpoint settles them.
+
+It holds the tree under the last checkpoint and one hash per leaf behind it, so its memory is
+bounded by the bounds of formats §2, whatever the length of the log.
+"""
+
+from typing import NamedTuple
+
+from streams.audit.merkle import Frontier
+from streams.audit.sealing import TAIL_BYTES_MAX, TAIL_RECORDS_MAX
+
+__all__ = ["Settled", "Tail"]
+
+
+class Settled(NamedTuple):
+    """What a checkpoint settles.
+
+    Attributes:
+        before: the compact range under the checkpoint before.
+        leaves: the leaf hashes it newly covers; empty where not all of them are in hand.
+        altered: the index of the record to blame, and why; None where all is well.
+    """
+
+    before: tuple[bytes, ...]
+    leaves: list[bytes]
+    altered: tuple[int, str] | None
+
+
+class Tail:
+    """Leaves behind a checkpoint.
+
+    Attributes:
+        frontier: the tree under the last checkpoint.
+        first: the index of `leaves[0]`; above `frontier.size` where records are missing.
+        due: the index of the next leaf.
+        leaves: leaf hashes as computed from the records.
+        lengths: the size of each record's Kafka value.
+        bytes: the sum of `lengths`.
+        stored: leaf hashes that records carry and do not hash to, by index.
+    """
+
+    __slots__ = ("bytes", "due", "first", "frontier", "leaves", "lengths", "stored")
+
+    def __init__(self, frontier: Frontier) -> None:
+        self.frontier = frontier
+        self.first = self.due = frontier.size
+        self.leaves: list[bytes] = []
+        self.lengths: list[int] = []
+        self.bytes = 0
+        self.stored: dict[int, bytes] = {}
+
+    @property
+    def accounted(self) -> bool:
+        """Whether every leaf between the last checkpoint and the next one due is in hand."""
+        return self.first == self.frontier.size
+
+    def append(self, leaf: bytes, stored: bytes, length: int) -> bool:
+        """Take the leaf that is due; False where the tail is now over its bounds."""
+        if leaf != stored:
+            self.stored[self.due] = stored
+        self.leaves.append(leaf)
+        self.lengths.append(length)
+        self.bytes += length
+        self.due += 1
+        return len(self.leaves) <= TAIL_RECORDS_MAX and self.bytes <= TAIL_BYTES_MAX
+
+    def restart(self, index: int) -> None:
+        """Go on at `index`, with records before it unaccounted for."""
+        self._drop(len(self.leaves))
+        self.first = self.due = index
+
+    def shrink(self) -> None:
+        """Forget the older half, so that a tail over its bounds cannot grow without end."""
+        self._drop((len(self.leaves) + 1) // 2)
+
+    def settle(self, claimed: Frontier) -> Settled:
+        """Move on to a checkpoint whose frontier, folded to its signed root, is `claimed`."""
+        size, before = claimed.size, self.frontier
+        leaves = self.leaves[: size - before.size]
+        altered = None
+        if not self.accounted or size > self.due:
+            leaves = []
+        elif _extended(before, leaves).root() != claimed.root():
+            altered, leaves = self._blame(claimed, leaves)
+        elif wrong := [index for index in self.stored if index < size]:
+            altered = min(wrong), "the stored leaf hash is not the record's"
+        self._drop(max(0, min(size - self.first, len(self.leaves))))
+        if size > self.due:
+            self.first = self.due = size
+        self.frontier = claimed
+        return Settled(before.nodes, leaves, altered)
+
+    def _blame(
+        self, claimed: Frontier, leaves: list[bytes]
+    ) -> tuple[tuple[int, str], list[bytes]]:
+        first = self.frontier.size
+        stored = [self.stored.get(index, leaf) for index, leaf in enumerate(leaves, first)]
+        if stored != leaves and _extended(self.frontier, stored).root() == claimed.root():
+            return (min(self.stored), "the record does not hash to its leaf"), stored
+        low, high = _interval(_extended(self.frontier, leaves), claimed)
+        low = max(low, first)
+        detail = f"the records [{low}, {high}) do not fold to what the checkpoint signs"
+        return (first, detail), []
+
+    def _drop(self, count: int) -> None:
+        self.first += count
+        self.bytes -= sum(self.lengths[:count])
+        del self.leaves[:count]
+        del self.lengths[:count]
+        if self.stored:
+            self.stored = {i: leaf for i, leaf in self.stored.items() if i >= self.first}
+
+
+def _extended(frontier: Frontier, leaves: list[bytes]) -> Frontier:
+    extended = frontier.copy()
+    extended.extend(leaves)
+    return extended
+
+
+def _interval(ours: Frontier, claimed: Frontier) -> tuple[int, int]:
+    """The leaves under the first frontier hash that differs."""
+    low = 0
+    for mine, other in zip(ours.nodes, claimed.nodes, strict=True):
+        rest = ours.size - low
+        width = 1 << (rest.bit_length() - 1)
+        if mine != other:
+            return low, low + width
+        low += width
+    return low, ours.size

@@ -1,0 +1,284 @@
+"""`attestream audit`: read a log record by record, on either engine."""
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from schemas.audit_values import decode_audit_value, decode_content
+from schemas.records import AuditRecord, Checkpoint, Plain, Record
+from streams.audit.checkpoint import open_note
+from streams.cli.failures import exit_on_failure
+from streams.engine import Engine
+from streams.errors import SettingsError, SourceUnreadableError
+from streams.history import find_record, last_records, read_range, read_tail
+from streams.ports import PartitionReader
+from streams.segments import encode_segment
+from streams.settings import load_settings
+
+__all__ = ["audit"]
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, nothing else.")
+FOLLOW_WAIT_MS = 1000
+
+
+class Log(NamedTuple):
+    """One log: its origin, and its audit partition."""
+
+    origin: str
+    source: str
+    partition: int
+    reader: PartitionReader
+
+
+@click.group()
+def audit() -> None:
+    """Read audit logs: their heads, checkpoints and records."""
+
+
+@audit.command()
+@AS_JSON
+@exit_on_failure
+def heads(*, as_json: bool) -> None:
+    """The newest checkpoint of every log, its tail, and how far it is anchored.
+
+    Example: attestream audit heads --json
+    """
+    for head in asyncio.run(_heads()):
+        if as_json:
+            click.echo(json.dumps(head))
+        else:
+            anchored = "nowhere" if head["anchored"] is None else head["anchored"]
+            click.echo(f"{head['origin']}\n  size {head['size']}  root {head['root']}")
+            click.echo(f"  tail {head['tail']}  anchored {anchored}")
+
+
+@audit.command()
+@click.argument("origin")
+@exit_on_failure
+def checkpoint(origin: str) -> None:
+    """Print the newest checkpoint of ORIGIN: the signed note, verbatim.
+
+    Example: attestream audit checkpoint audit.example.com/authz.decisions/0 > anchor.note
+    """
+    click.echo(asyncio.run(_checkpoint(origin)), nl=False)
+
+
+@audit.command()
+@click.argument("origin")
+@click.option("-n", "--count", default=10, show_default=True, help="Records to begin with.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as records are appended.")
+@AS_JSON
+@exit_on_failure
+def tail(origin: str, count: int, *, follow: bool, as_json: bool) -> None:
+    """Print the last records of ORIGIN, checkpoints among them.
+
+    Example: attestream audit tail audit.example.com/authz.decisions/0 -f
+    """
+    asyncio.run(_tail(origin, count, follow=follow, as_json=as_json))
+
+
+@audit.command()
+@click.argument("origin")
+@click.argument("index", type=click.IntRange(0))
+@AS_JSON
+@exit_on_failure
+def show(origin: str, index: int, *, as_json: bool) -> None:
+    """Print one record of ORIGIN by its leaf index.
+
+    Example: attestream audit show audit.example.com/authz.decisions/0 17
+    """
+    shown = asyncio.run(_show(origin, index))
+    click.echo(json.dumps(shown) if as_json else _lines(shown))
+
+
+@audit.command()
+@click.argument("origin")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="New file."
+)
+@exit_on_failure
+def export(origin: str, out: Path) -> None:
+    """Write the sealed part of ORIGIN to a file that `attestream verify` reads offline.
+
+    Example: attestream audit export audit.example.com/authz.decisions/0 -o decisions-0.avro
+    """
+    if out.exists():
+        raise SettingsError([f"{out} exists already: an export never overwrites"])
+    size = asyncio.run(_export(origin, out))
+    click.echo(f"{size} records of {origin} written to {out}")
+
+
+@asynccontextmanager
+async def _engine() -> AsyncIterator[Engine]:
+    from streams.app import open_engine  # noqa: PLC0415  # loads a client library
+
+    async with open_engine(load_settings(os.environ)) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def _log(origin: str) -> AsyncIterator[tuple[Engine, Log]]:
+    async with _engine() as engine:
+        async for log in _logs(engine):
+            if log.origin == origin:
+                yield engine, log
+                return
+        raise SettingsError([f"no log is called {origin}: `attestream audit heads` lists them"])
+
+
+async def _logs(engine: Engine) -> AsyncIterator[Log]:
+    topology = engine.topology
+    for source in topology.sources:
+        topic = topology.audit(source)
+        for partition in range(await engine.partitions(topic)):
+            reader = engine.reader(topic, partition)
+            try:
+                yield Log(topology.origin(source, partition), source, partition, reader)
+            finally:
+                await reader.close()
+
+
+async def _heads() -> list[dict[str, Any]]:
+    from streams.app import newest_anchor  # noqa: PLC0415  # loads a client library
+
+    settings = load_settings(os.environ)
+    found = []
+    async with _engine() as engine:
+        async for log in _logs(engine):
+            end = await read_tail(log.reader, await log.reader.bounds(), log.origin, None)
+            if end is None:
+                continue
+            anchor = await newest_anchor(settings, log.origin)
+            found.append(
+                {
+                    "origin": log.origin,
+                    "size": end.signed.size,
+                    "root": end.signed.root().hex(),
+                    "tail": end.committed.size - end.signed.size,
+                    "anchored": anchor,
+                }
+            )
+    return found
+
+
+async def _checkpoint(origin: str) -> str:
+    async with _log(origin) as (_, log):
+        bounds = await log.reader.bounds()
+        back = 256
+        while True:
+            low = max(bounds.start, bounds.end - back)
+            for row in reversed(await read_range(log.reader, low, bounds.end)):
+                value = decode_audit_value(row.value or b"")
+                if isinstance(value, Checkpoint):
+                    return value.note
+            if low == bounds.start:
+                raise SourceUnreadableError(f"{origin} has no checkpoint yet")
+            back *= 16
+
+
+async def _tail(origin: str, count: int, *, follow: bool, as_json: bool) -> None:
+    async with _log(origin) as (_, log):
+        rows = await last_records(log.reader, count)
+        offset = (await log.reader.bounds()).end
+        while True:
+            for row in rows:
+                shown = _shown(row, origin)
+                click.echo(json.dumps(shown) if as_json else _line(shown))
+            if not follow:
+                return
+            fetched = await log.reader.fetch(offset, max_records=500, max_wait_ms=FOLLOW_WAIT_MS)
+            rows, offset = fetched.records, fetched.next_offset
+
+
+async def _show(origin: str, index: int) -> dict[str, Any]:
+    async with _log(origin) as (_, log):
+        found = await find_record(log.reader, index)
+        if found is None:
+            raise SourceUnreadableError(f"{origin} has no record {index}")
+        return _shown(found[0], origin)
+
+
+async def _export(origin: str, out: Path) -> int:
+    async with _log(origin) as (_, log):
+        bounds = await log.reader.bounds()
+        rows = await read_range(log.reader, bounds.start, bounds.end)
+    sealed = _sealed_rows(rows, origin)
+    out.write_bytes(encode_segment(origin, 0, None, sealed))
+    return sum(
+        1 for row in sealed if isinstance(decode_audit_value(row.value or b""), AuditRecord)
+    )
+
+
+def _sealed_rows(rows: list[Record], origin: str) -> list[Record]:
+    values = [decode_audit_value(row.value or b"") for row in rows]
+    last = max((i for i, v in enumerate(values) if isinstance(v, Checkpoint)), default=None)
+    if last is None:
+        raise SourceUnreadableError(f"{origin} has no checkpoint yet: nothing is sealed")
+    closing = values[last]
+    assert isinstance(closing, Checkpoint)
+    size = open_note(closing.note, origin, None).size
+    return [
+        row
+        for row, value in zip(rows[: last + 1], values, strict=False)
+        if isinstance(value, Checkpoint) or value.index < size
+    ]
+
+
+def _shown(row: Record, origin: str) -> dict[str, Any]:
+    value = decode_audit_value(row.value or b"")
+    if isinstance(value, Checkpoint):
+        text = open_note(value.note, origin, None)
+        return {"checkpoint": text.size, "root": text.root.hex(), "offset": row.offset}
+    content = decode_content(value.content)
+    shown: dict[str, Any] = {
+        "index": value.index,
+        "leaf": value.leaf.hex(),
+        "source": value.source._asdict(),
+        "offset": row.offset,
+    }
+    if isinstance(content, Plain):
+        shown["key"] = _text(content.key)
+        shown["value"] = _event(content, value)
+        shown["headers"] = [[_text(name), _text(data)] for name, data in content.headers]
+    else:
+        shown["content"] = type(content).__name__
+    return shown
+
+
+def _event(content: Plain, record: AuditRecord) -> Any:  # noqa: ANN401  # any JSON
+    from schemas.readable import record_as_json  # noqa: PLC0415  # compiles the event schemas
+
+    source = record.source
+    row = Record(source.offset, source.timestamp, content.key, content.value, content.headers)
+    return record_as_json(row)
+
+
+def _text(data: bytes | None) -> str | None:
+    if data is None:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(data).decode()
+
+
+def _line(shown: dict[str, Any]) -> str:
+    if "checkpoint" in shown:
+        return f"── checkpoint {shown['checkpoint']}  root {shown['root'][:16]}…"
+    source = shown["source"]
+    where = f"{source['topic']}/{source['partition']}@{source['offset']}"
+    return f"{shown['index']:>9}  {where}  leaf {shown['leaf'][:16]}…  {shown.get('key') or ''}"
+
+
+def _lines(shown: dict[str, Any]) -> str:
+    return "\n".join(
+        f"{name:>8}  {json.dumps(value) if isinstance(value, dict | list) else value}"
+        for name, value in shown.items()
+    )

@@ -1,0 +1,83 @@
+"""Reading an audit partition from its end, from an index, or over a range of offsets.
+
+Everything here is a read; what is read is checked by `streams.audit` alone.
+"""
+
+from schemas.audit_values import decode_audit_value
+from schemas.errors import DecodeError
+from schemas.records import AuditRecord, Record
+from streams.audit.note import TrustedKeys
+from streams.audit.recovery import LogTail, log_tail
+from streams.ports import Bounds, PartitionReader
+
+__all__ = ["find_record", "last_records", "read_range", "read_tail"]
+
+FIRST_WINDOW = 64  # offsets read back at first; ×16 until enough is in hand
+PAGE_RECORDS = 2000
+
+
+async def read_range(reader: PartitionReader, low: int, end: int) -> list[Record]:
+    """Every committed record of [low, end)."""
+    rows: list[Record] = []
+    while low < end:
+        fetched = await reader.fetch(low, max_records=PAGE_RECORDS, max_wait_ms=50)
+        rows += [r for r in fetched.records if r.offset < end]
+        low = fetched.next_offset
+    return rows
+
+
+async def read_tail(
+    audit: PartitionReader, bounds: Bounds, origin: str, keys: TrustedKeys | None
+) -> LogTail | None:
+    """The end of a log, or None where the partition holds no record.
+
+    Raises:
+        BreakError: the end of the log breaks a rule of formats §2.
+    """
+    back = FIRST_WINDOW
+    while True:
+        low = max(bounds.start, bounds.end - back)
+        rows = await read_range(audit, low, bounds.end)
+        tail = log_tail(rows, origin, keys, whole=low == bounds.start)
+        if tail is not None or low == bounds.start:
+            return tail
+        back *= 16
+
+
+async def last_records(reader: PartitionReader, count: int) -> list[Record]:
+    """The last `count` committed records of any partition, fewer where it has fewer."""
+    bounds = await reader.bounds()
+    back = max(count * 2, FIRST_WINDOW)
+    while True:
+        low = max(bounds.start, bounds.end - back)
+        rows = await read_range(reader, low, bounds.end)
+        if len(rows) >= count or low == bounds.start:
+            return rows[-count:] if count else []
+        back *= 16
+
+
+async def find_record(audit: PartitionReader, index: int) -> tuple[Record, AuditRecord] | None:
+    """The audit record of a leaf index, by jumps: an offset never runs behind its index."""
+    bounds = await audit.bounds()
+    offset = bounds.start
+    while offset < bounds.end:
+        rows = await audit.fetch(offset, max_records=256, max_wait_ms=50)
+        offset = rows.next_offset
+        for row in rows.records:
+            found = _audit_record(row)
+            if found is None:
+                continue
+            if found.index == index:
+                return row, found
+            if found.index > index:
+                return None
+            offset = max(rows.next_offset, row.offset + index - found.index)
+    return None
+
+
+def _audit_record(row: Record) -> AuditRecord | None:
+    try:
+        value = decode_audit_value(row.value or b"")
+    except DecodeError:
+        return None
+    return value if isinstance(value, AuditRecord) else None

@@ -1,0 +1,130 @@
+"""One client of a cluster: requests to a leader, a coordinator or any broker, retried in bounds.
+
+Used by readers, facts and commits. Fetches go over a connection of their own: a broker answers
+the requests of one connection in order, so a long poll would delay everything behind it.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    NoBrokersAvailable,
+    NoError,
+    for_code,
+)
+
+from streams.errors import SettingsError
+from streams.kafka.connection import REFUSALS, KafkaConnection, refuse
+from streams.kafka.requests import TopicDescription, TopicRequest
+
+__all__ = ["KafkaLink", "Wire"]
+
+T = TypeVar("T")
+# aiokafka's requests, responses and client: their fields are known at run time only.
+Wire = Any
+
+FIRST_BACKOFF_S = 0.02
+LAST_BACKOFF_S = 1.0
+
+
+class KafkaLink:
+    """A lazily opened client. Safe to use from several tasks; `close` is idempotent."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self.connection = connection
+        self._client: Wire = None
+        self._opening = asyncio.Lock()
+        self._leaders: dict[tuple[str, int], int] = {}
+
+    async def retrying(self, doing: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Call `attempt` until it succeeds, forgetting known leaders after each failure.
+
+        Raises SettingsError at once for a refusal, TransientError after the connection's
+        patience. `attempt` lets other errors pass.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.connection.patience_s
+        backoff = FIRST_BACKOFF_S
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await attempt()
+            except NotImplementedError as error:
+                raise SettingsError(
+                    [f"{doing} needs a broker of Apache Kafka 2.8 or newer: {error}"]
+                ) from error
+            except (KafkaError, OSError) as error:  # TimeoutError is an OSError
+                if isinstance(error, REFUSALS) or loop.time() + backoff >= deadline:
+                    refuse(doing, error)
+            self._leaders.clear()
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, LAST_BACKOFF_S)
+
+    async def describe(self, topic: str) -> TopicDescription:
+        """Ask any broker. Raises KafkaError: the topic is unknown, or something passing."""
+        description: TopicDescription = (await self.ask_any(TopicRequest(topic))).described()
+        error = for_code(description.error_code)
+        if error is not NoError:
+            raise error(topic)
+        return description
+
+    async def ask_leader(
+        self, topic: str, partition: int, request: Wire, *, long_poll: bool = False
+    ) -> Wire:
+        """Send to the partition's leader. Raises KafkaError."""
+        leader = self._leaders.get((topic, partition))
+        if leader is None:
+            leaders = (await self.describe(topic)).leaders
+            self._leaders.update(((topic, number), node) for number, node in leaders.items())
+            leader = leaders.get(partition, -1)
+        if leader < 0:
+            raise LeaderNotAvailableError(f"{topic}/{partition}")
+        return await self._send(leader, request, long_poll=long_poll)
+
+    async def ask_any(self, request: Wire) -> Wire:
+        """Send to any broker. Raises KafkaError."""
+        client = await self._opened()
+        nodes = [broker.nodeId for broker in client.cluster.brokers()]
+        if not nodes:
+            await client.force_metadata_update()
+            raise NoBrokersAvailable
+        return await self._send(random.choice(nodes), request)  # noqa: S311
+
+    async def ask_coordinator(self, group_id: str, request: Wire) -> Wire:
+        """Send to the group's coordinator. Raises KafkaError."""
+        client = await self._opened()
+        return await self._send(
+            await client.coordinator_lookup(CoordinationType.GROUP, group_id), request
+        )
+
+    async def close(self) -> None:
+        """Idempotent."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _send(self, node: int, request: Wire, *, long_poll: bool = False) -> Wire:
+        client = await self._opened()
+        group = ConnectionGroup.DEFAULT if long_poll else ConnectionGroup.COORDINATION
+        return await client.send(node, request, group=group)
+
+    async def _opened(self) -> Wire:
+        if self._client is not None:
+            return self._client
+        async with self._opening:
+            if self._client is None:
+                client = AIOKafkaClient(
+                    **self.connection.client_arguments(), metadata_max_age_ms=3_600_000
+                )
+                try:
+                    await client.bootstrap()
+                except BaseException:
+                    await client.close()
+                    raise
+                self._client = client
+            return self._client

@@ -1,0 +1,154 @@
+"""Requests aiokafka does not speak, built on its protocol structs.
+
+Metadata v10 (KIP-516, flexible since v9) is the first to carry topic ids; aiokafka stops at v5.
+It is also asked never to create a topic, which aiokafka's own metadata requests do.
+Field order: https://kafka.apache.org/protocol#The_Messages_Metadata
+"""
+
+import base64
+from io import BytesIO
+from typing import ClassVar, NamedTuple
+
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
+
+__all__ = ["TopicDescription", "TopicRequest"]
+
+NO_TOPIC_ID = bytes(16)
+
+
+class Uuid:
+    """16 bytes; the protocol's null is all zeros."""
+
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        """As they are."""
+        return value
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> bytes:
+        """Raises ValueError where fewer than 16 bytes are left."""
+        value = data.read(16)
+        if len(value) != 16:
+            raise ValueError(f"a UUID is 16 bytes, got {len(value)}")
+        return value
+
+    @classmethod
+    def repr(cls, value: bytes) -> str:
+        """For the protocol's own logging."""
+        return value.hex()
+
+
+class TopicDescription(NamedTuple):
+    """One topic as a broker knows it. `leaders` is by partition, -1 where there is none."""
+
+    error_code: int
+    cluster_id: str
+    topic_id: str
+    leaders: dict[int, int]
+    brokers: int
+
+
+class _TopicResponse(Response):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 10
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString("utf-8")),
+                ("topic_id", Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("in_sync", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("authorized_operations", Int32),
+        ("tags", TaggedFields),
+    )
+
+    def described(self) -> TopicDescription:
+        """The one topic asked for."""
+        ((error_code, _, topic_id, _, partitions, *_),) = self.topics
+        return TopicDescription(
+            error_code=error_code,
+            cluster_id=self.cluster_id or "",
+            topic_id=base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode(),
+            leaders={number: leader for _, number, leader, *_ in partitions},
+            brokers=len(self.brokers),
+        )
+
+
+class _TopicRequestV10(RequestStruct):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 10
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _TopicResponse
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(
+                ("topic_id", Uuid), ("name", CompactString("utf-8")), ("tags", TaggedFields)
+            ),
+        ),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class TopicRequest(Request[_TopicRequestV10]):  # type: ignore[misc]
+    """Describe one topic, and do not create it."""
+
+    API_KEY: ClassVar[int] = 3
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+
+    def build(self, request_struct_class: type[_TopicRequestV10]) -> _TopicRequestV10:
+        """The request of the version both sides speak."""
+        no_tags: dict[int, bytes] = {}
+        topics = [(NO_TOPIC_ID, self.topic, no_tags)]
+        return request_struct_class(
+            topics=topics,
+            allow_auto_topic_creation=False,
+            include_cluster_authorized_operations=False,
+            include_topic_authorized_operations=False,
+            tags=no_tags,
+        )

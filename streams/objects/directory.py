@@ -1,0 +1,230 @@
+"""The object store as a directory: one read-only file an object, never overwritten.
+
+A file appears whole or not at all: it is written and synced under another name, linked to its own
+only if that is free, and the directory synced. The date it is retained until is the file's
+modification time, set before it appears: `ls -l` shows it, `cp -a` and `rsync -a` keep it.
+
+**A directory enforces nothing.** Its owner can delete and replace any file, whatever its mode and
+date say; `head` therefore never reports a lock. For evidence that must withstand its own keeper,
+use a bucket with Object Lock, or keep the anchors with somebody else.
+"""
+
+import asyncio
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from streams.errors import (
+    ObjectExistsError,
+    OutcomeUnknownError,
+    SettingsError,
+    TransientError,
+)
+from streams.ports import ObjectInfo, ObjectVersion
+
+__all__ = ["DirectoryObjectStore"]
+
+UNFINISHED = ".unfinished"  # files being written; no key begins with a dot
+UNFINISHED_KEPT_S = 3600
+VERSION_ID_DIGITS = 32
+SECONDS_A_DAY = 86_400
+READ_ONLY = 0o444
+COMPONENT = re.compile(r"[^./\\\x00][^/\\\x00]*")
+
+# Nothing but an operator ends these; all other errors of a disk may pass.
+OPERATORS_ERRORS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTSUP,
+}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DirectoryObjectStore:
+    """`ObjectStore` over one directory, shared by any number of processes of one machine.
+
+    An object has one version; its id is the beginning of the file's SHA-256, so a file that was
+    replaced is another version. Blocking calls run in threads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._root = path
+        self._is_swept = False
+
+    def __repr__(self) -> str:
+        return f"DirectoryObjectStore({str(self._root)!r})"
+
+    async def check_bucket(self) -> None:
+        """Whether objects can be created here at all.
+
+        Raises:
+            SettingsError: the directory cannot be made or written, or has no links.
+        """
+        await _in_thread(self._probe)
+
+    async def create(self, key: str, body: bytes, *, retain_days: int) -> str:
+        """As the port says; the time retained counts from the file system's clock.
+
+        Raises:
+            ValueError: a key that is no relative path of plain components.
+        """
+        return await _in_thread(self._create, self._path(key), body, retain_days)
+
+    async def get(self, key: str, version_id: str | None = None) -> bytes | None:
+        """As the port says; the bytes are those that the version id was computed from."""
+        return await _in_thread(_read, self._path(key), version_id)
+
+    async def head(self, key: str, version_id: str) -> ObjectInfo | None:
+        """As the port says; `lock_mode` is always None."""
+        return await _in_thread(_head, self._path(key), version_id)
+
+    async def versions(self, prefix: str) -> list[ObjectVersion]:
+        """As the port says. Reads every file to name its version."""
+        return await _in_thread(self._versions, prefix)
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    def _path(self, key: str) -> Path:
+        components = key.split("/")
+        if not all(COMPONENT.fullmatch(component) for component in components):
+            raise ValueError(f"not the key of an object: {key!r}")
+        return self._root.joinpath(*components)
+
+    def _create(self, path: Path, body: bytes, retain_days: int) -> str:
+        _make_directory(path.parent)
+        unfinished = self._write(body, retain_days)
+        try:
+            try:
+                path.hardlink_to(unfinished)
+            except FileExistsError as error:
+                raise ObjectExistsError(f"{path} exists") from error
+            # Now the object is visible; whether it survives a power cut is not known yet.
+            try:
+                _sync(path.parent)
+            except OSError as error:
+                raise OutcomeUnknownError(f"{path} may not be durable: {error}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return _version_id(body)
+
+    def _write(self, body: bytes, retain_days: int) -> Path:
+        folder = self._root / UNFINISHED
+        _make_directory(folder)
+        handle, name = tempfile.mkstemp(dir=folder)
+        unfinished = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(body)
+                file.flush()
+                now = os.fstat(handle).st_mtime
+                until = -(-now // 1) + retain_days * SECONDS_A_DAY
+                os.fchmod(handle, READ_ONLY)
+                os.utime(handle, (until, until))
+                os.fsync(handle)
+            self._sweep(folder, now)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        return unfinished
+
+    def _sweep(self, folder: Path, now: float) -> None:
+        # What a process left behind that died while writing. Its age is that of the inode, as the
+        # modification time may be the retention date already.
+        if self._is_swept:
+            return
+        for entry in os.scandir(folder):
+            if entry.stat().st_ctime < now - UNFINISHED_KEPT_S:
+                Path(entry.path).unlink(missing_ok=True)
+        self._is_swept = True
+
+    def _versions(self, prefix: str) -> list[ObjectVersion]:
+        folder, _, _ = prefix.rpartition("/")
+        start = self._path(folder) if folder else self._root
+        keys = sorted((key for key in self._keys(start) if key.startswith(prefix)), key=str.encode)
+        listed = ((key, _read(self._path(key), None)) for key in keys)
+        return [
+            ObjectVersion(key, _version_id(body), len(body), is_delete_marker=False)
+            for key, body in listed
+            if body is not None
+        ]
+
+    def _keys(self, start: Path) -> Iterator[str]:
+        for folder, folders, names in os.walk(start, onerror=_unless_absent):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                if not name.startswith("."):
+                    yield Path(folder, name).relative_to(self._root).as_posix()
+
+    def _probe(self) -> None:
+        _make_directory(self._root)
+        unfinished = self._write(b"", 0)
+        linked = unfinished.with_suffix(".linked")
+        try:
+            linked.hardlink_to(unfinished)
+        finally:
+            unfinished.unlink(missing_ok=True)
+            linked.unlink(missing_ok=True)
+
+
+async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return await asyncio.to_thread(call, *args, **kwargs)
+    except OSError as error:
+        if error.errno in OPERATORS_ERRORS:
+            raise SettingsError([f"the archive's directory: {error}"]) from error
+        raise TransientError(f"the archive's directory: {error}") from error
+
+
+def _make_directory(path: Path) -> None:
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read(path: Path, version_id: str | None) -> bytes | None:
+    try:
+        body = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    return body if version_id in (None, _version_id(body)) else None
+
+
+def _head(path: Path, version_id: str) -> ObjectInfo | None:
+    body = _read(path, version_id)
+    if body is None:
+        return None
+    until = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return ObjectInfo(len(body), sha256(body).digest(), until, lock_mode=None)
+
+
+def _version_id(body: bytes) -> str:
+    return sha256(body).hexdigest()[:VERSION_ID_DIGITS]
+
+
+def _unless_absent(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
