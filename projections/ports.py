@@ -61,5 +61,11 @@ class Projection(Protocol):
         when the projection must be opened anew.
         """
 
+    async def idle(self) -> None:
+        """Nothing was appended for a while: what waits for more may be finished now.
+
+        Raises as `apply`.
+        """
+
     async def close(self) -> None:
         """Idempotent, never raises."""

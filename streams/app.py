@@ -5,7 +5,7 @@ are chosen, so that what does not need them does not load them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Deployment",
     "SealingService",
+    "check_settings",
     "embedded_base",
     "kafka_connection",
     "newest_anchor",
@@ -57,8 +58,10 @@ class Deployment:
 
 
 @asynccontextmanager
-async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
+async def open_engine(settings: Settings, *, create: bool = False) -> AsyncIterator[Engine]:
     """The engine the settings name: Kafka where a broker is named, embedded otherwise.
+
+    `create` makes an embedded home, with its topics, where there is none.
 
     Raises:
         MissingExtraError: the client library of that engine is not installed.
@@ -75,13 +78,17 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         finally:
             await kafka.close()
     else:
-        from streams.embedded.engine import EmbeddedEngine  # noqa: PLC0415  # not for Kafka
+        from streams.embedded.database import EmbeddedDatabase  # noqa: PLC0415  # not for Kafka
+        from streams.embedded.engine import EmbeddedEngine  # noqa: PLC0415
 
-        embedded = await EmbeddedEngine.open(settings)
+        database = EmbeddedDatabase.open(settings.home, origin=settings.origin, create=create)
         try:
+            embedded = EmbeddedEngine(database, Topology.of(settings, database.origin))
+            if create:
+                await embedded.declare_topics()
             yield embedded
         finally:
-            await embedded.close()
+            database.close()
 
 
 @asynccontextmanager
@@ -89,7 +96,7 @@ async def open_deployment(
     settings: Settings, health: Health, clock: Clock
 ) -> AsyncIterator[Deployment]:
     """Engine, archive and signer together, for workers. Raises SettingsError."""
-    async with open_engine(settings) as engine:
+    async with open_engine(settings, create=True) as engine:
         objects = open_objects(settings)
         signer = signer_of(settings)
         try:
@@ -104,6 +111,25 @@ async def open_deployment(
             )
         finally:
             await objects.close()
+
+
+def check_settings(settings: Settings) -> None:
+    """Everything a worker would refuse at start, found before it starts.
+
+    Raises:
+        SettingsError: all problems together.
+    """
+    problems = []
+    checks: list[Callable[[Settings], object]] = [signer_of, open_objects]
+    if settings.on_kafka:
+        checks.append(kafka_connection)
+    for check in checks:
+        try:
+            check(settings)
+        except SettingsError as error:
+            problems += error.problems
+    if problems:
+        raise SettingsError(problems)
 
 
 def kafka_connection(settings: Settings) -> "KafkaConnection":
@@ -205,7 +231,7 @@ def embedded_base(settings: Settings) -> str:
 @asynccontextmanager
 async def open_sink(settings: Settings, topic: str) -> AsyncIterator[EventSink]:
     """Where `send` puts the events of a topic; delivered when the context ends."""
-    async with open_engine(settings) as engine, engine.sink(topic) as sink:
+    async with open_engine(settings, create=True) as engine, engine.sink(topic) as sink:
         yield sink
 
 

@@ -347,7 +347,7 @@ class PartitionSealer:
         self._lag_gauge.set(lag)
         waits = s.committed.size > s.signed_size
         self._age_gauge.set(self._clock.monotonic() - s.tail_since if waits else 0)
-        self._health.running(self.part, lag=lag)
+        self._health.running(self.part, lag=lag, done=None if waits else s.committed_offset)
 
     def _last_leaf(self, s: Session) -> AuditRecord | None:
         if s.last_row is None:

@@ -15,9 +15,7 @@ __all__ = ["serve"]
 
 
 @asynccontextmanager
-async def serve(
-    host: str, port: int, health: Health, search: SearchPages
-) -> AsyncIterator[str]:
+async def serve(host: str, port: int, health: Health, search: SearchPages) -> AsyncIterator[str]:
     """Serve the pages while the context lasts; gives the URL.
 
     Raises:

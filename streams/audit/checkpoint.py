@@ -7,8 +7,10 @@ from epoch 1 on.
 
 import re
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from streams.audit.merkle import Frontier
 from streams.audit.note import (
     MalformedError,
     Note,
@@ -26,6 +28,7 @@ __all__ = [
     "CheckpointText",
     "LogName",
     "check_signatures",
+    "claimed_frontier",
     "make_note",
     "open_note",
     "parse_checkpoint",
@@ -133,6 +136,22 @@ def check_signatures(note: Note, origin: str, keys: TrustedKeys, *, at: int = 0)
     if not good:
         seen = ", ".join(f"{line.name}+{line.key_id.hex()}" for line in note.lines[:5])
         raise BreakError("unknown_key", at, f"no line of a trusted key; the lines are of {seen}")
+
+
+def claimed_frontier(text: CheckpointText, hashes: Sequence[bytes], *, at: int = 0) -> Frontier:
+    """The compact range a checkpoint carries, once it folds to the root that is signed.
+
+    Raises:
+        BreakError: `altered`, at index `at`.
+    """
+    try:
+        claimed = Frontier.of(text.size, hashes)
+    except ValueError as error:
+        raise BreakError("altered", at, f"the checkpoint of {text.size}: {error}") from error
+    if claimed.root() != text.root:
+        detail = f"the frontier of the checkpoint of {text.size} has another root"
+        raise BreakError("altered", at, detail)
+    return claimed
 
 
 def open_note(note: str, origin: str, keys: TrustedKeys | None, *, at: int = 0) -> CheckpointText:

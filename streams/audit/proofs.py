@@ -29,12 +29,12 @@ DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class TlogProof(NamedTuple):
-    """A tlog-proof: that leaf `index` is in the tree `checkpoint` signs (a note, whole).
+    """A tlog-proof: that leaf `leaf_index` is in the tree `checkpoint` signs (a note, whole).
 
     `extra` is carried along and authenticated by nothing.
     """
 
-    index: int
+    leaf_index: int
     proof: tuple[bytes, ...]
     checkpoint: str
     extra: bytes | None = None
@@ -137,7 +137,7 @@ def render_tlog_proof(proof: TlogProof) -> str:
     lines = [PROOF_HEADER]
     if proof.extra is not None:
         lines.append(f"extra {b64encode(proof.extra).decode()}")
-    lines.append(f"index {proof.index}")
+    lines.append(f"index {proof.leaf_index}")
     lines += [b64encode(node).decode() for node in proof.proof]
     return "\n".join(lines) + "\n\n" + proof.checkpoint
 

@@ -41,8 +41,14 @@ TAIL_BYTES_MAX = 64 * 1024 * 1024
 
 
 class Plan(NamedTuple):
-    """Audit records for one transaction, the frontier after them, their leaf hashes in order, and
-    how many bytes their values have."""
+    """Audit records for one transaction.
+
+    Attributes:
+        records: what is to be written.
+        frontier: the tree after them.
+        leaves: their leaf hashes, in order.
+        bytes: how many bytes their values have.
+    """
 
     records: list[NewRecord]
     frontier: Frontier

@@ -54,15 +54,18 @@ class Tail:
         """Whether every leaf between the last checkpoint and the next one due is in hand."""
         return self.first == self.frontier.size
 
-    def append(self, leaf: bytes, stored: bytes, length: int) -> bool:
-        """Take the leaf that is due; False where the tail is now over its bounds."""
+    def has_room(self, length: int) -> bool:
+        """Whether a record of this length keeps the tail within its bounds."""
+        return len(self.leaves) < TAIL_RECORDS_MAX and self.bytes + length <= TAIL_BYTES_MAX
+
+    def append(self, leaf: bytes, stored: bytes, length: int) -> None:
+        """Take the leaf that is due."""
         if leaf != stored:
             self.stored[self.due] = stored
         self.leaves.append(leaf)
         self.lengths.append(length)
         self.bytes += length
         self.due += 1
-        return len(self.leaves) <= TAIL_RECORDS_MAX and self.bytes <= TAIL_BYTES_MAX
 
     def restart(self, index: int) -> None:
         """Go on at `index`, with records before it unaccounted for."""
@@ -82,8 +85,8 @@ class Tail:
             leaves = []
         elif _extended(before, leaves).root() != claimed.root():
             altered, leaves = self._blame(claimed, leaves)
-        elif wrong := [index for index in self.stored if index < size]:
-            altered = min(wrong), "the stored leaf hash is not the record's"
+        elif self.stored and min(self.stored) < size:
+            altered = min(self.stored), "the stored leaf hash is not the record's"
         self._drop(max(0, min(size - self.first, len(self.leaves))))
         if size > self.due:
             self.first = self.due = size

@@ -14,41 +14,31 @@ as far as it safely can: an unusable checkpoint is passed over, and behind recor
 account for the trail stands on the next checkpoint that folds to its own root.
 """
 
-from binascii import b2a_base64
 from collections.abc import Callable, Iterable
-from hashlib import sha256
 from typing import NamedTuple, NoReturn
 
-from schemas.audit_values import (
-    AUDIT_RECORD_HEAD,
-    decode_audit_value,
-    decode_content,
-    is_usual_plain,
-)
-from schemas.canonical import LONG_MAX, encode_bytes, encode_long
+from schemas.audit_values import decode_audit_value
 from schemas.errors import DecodeError
-from schemas.records import AuditRecord, Checkpoint, Record
+from schemas.records import AuditRecord, Checkpoint, Record, Source
+from streams.audit.anchoring import AnchorWalk
 from streams.audit.checkpoint import (
     CheckpointText,
     LogName,
     check_signatures,
+    claimed_frontier,
     parse_checkpoint,
     parse_log_name,
 )
-from streams.audit.leaf import ENTRY_HEADER, LEAF_PREFIX, leaf_hash
+from streams.audit.leaf import leaf_hash
 from streams.audit.merkle import EMPTY_ROOT, Frontier
-from streams.audit.note import MalformedError, Note, SignatureLine, TrustedKeys
-from streams.audit.sealing import TAIL_BYTES_MAX, TAIL_RECORDS_MAX
+from streams.audit.note import MalformedError, SignatureLine, TrustedKeys
+from streams.audit.record_checks import UsualRecords, fault_of
 from streams.audit.tail import Tail
 from streams.errors import BreakError
 
 __all__ = ["Seal", "Trail"]
 
-HASH_BYTES = 32
-USUAL_CONTENT_MIN = 133
-USUAL_CONTENT_MAX = 8191  # a length of two bytes
-ENTRY_START = LEAF_PREFIX + ENTRY_HEADER
-UNKNOWN_SOURCE = b"\x01"  # no record has a topic of length -1
+NOT_ITS_LEAF = "the record does not hash to the leaf it carries"
 
 
 class Seal(NamedTuple):
@@ -95,7 +85,6 @@ class Trail:
         origin: the log; None until the first checkpoint named it.
         records: audit records fed.
         checkpoints: good checkpoints fed.
-        anchors_compared: how many anchors could be compared with this history.
     """
 
     def __init__(
@@ -122,16 +111,16 @@ class Trail:
             BreakError: the opening is no good checkpoint of this log.
         """
         self.origin: str | None = None
-        self.records = self.checkpoints = self.anchors_compared = 0
+        self.records = self.checkpoints = 0
         self._keys = keys
-        self._anchors = sorted(anchors, key=lambda anchor: anchor.size, reverse=True)
-        self._agreed = 0
+        self._anchors = AnchorWalk(anchors)
         self._on_break = on_break
         self._last: _Last | None = None
         self._tail = Tail(Frontier())
-        self._name = LogName("", "", -1, 0)
-        self._source, self._coordinates = UNKNOWN_SOURCE, b""
+        self._name: LogName | None = None
+        self._usual: UsualRecords | None = None  # until the log is known and has begun
         self._began = False
+        self._unreadable_at = -1
         self._in_file = False
         self._source_offset = self._record_offset = self._checkpoint_offset = -1
         if origin is not None:
@@ -160,9 +149,9 @@ class Trail:
         return self._tail.due - self._tail.first
 
     @property
-    def source_offset(self) -> int:
-        """The source offset of the last audit record, -1 before any."""
-        return self._source_offset
+    def anchors_compared(self) -> int:
+        """How many anchors could be compared with this history."""
+        return self._anchors.compared
 
     def feed(self, record: Record) -> AuditRecord | Seal | None:
         """Take the next committed record of the partition.
@@ -174,22 +163,19 @@ class Trail:
         Raises:
             BreakError: by formats §9, unless `on_break` does otherwise.
         """
-        try:
-            value = decode_audit_value(record.value or b"")
-        except DecodeError as error:
-            self._break("altered", self.due, f"unreadable value at {record.offset}: {error}")
-            self._tail.restart(self.due)
-            return None
-        if isinstance(value, Checkpoint):
-            return self._take_checkpoint(record.offset, value)
-        return self._take_record(record, value)
+        content = self._take_usual(record)
+        if content is None:
+            return self._take(record)
+        assert self._name is not None
+        source = Source(self._name[1], self._name[2], self._source_offset, record.timestamp)
+        return AuditRecord(self._tail.due - 1, source, content, self._tail.leaves[-1])
 
     def feed_all(self, records: Iterable[Record]) -> None:
-        """Feed many, where only the verdict matters: four times as fast."""
-        take_usual, feed = self._take_usual, self.feed
+        """Feed many, where only the verdict matters."""
+        take_usual, take = self._take_usual, self._take
         for record in records:
-            if not take_usual(record):
-                feed(record)
+            if take_usual(record) is None:
+                take(record)
 
     def begin_file(self, first: int, opening: Checkpoint | None) -> None:
         """Begin a segment file: audit offsets start anew, records and checkpoints apart.
@@ -224,13 +210,179 @@ class Trail:
     def finish(self) -> None:
         """Say that nothing follows. Raises BreakError as `feed` does."""
         tail = self._tail
-        if tail.stored:
-            index = min(tail.stored)
-            self._break("altered", index, "the record does not hash to its leaf")
-        self._compare_anchors(tail.frontier, tail.leaves if tail.accounted else [], tail.due)
-        short = [a for a in self._anchors if a.origin == self.origin and a.size > self.due]
-        self.anchors_compared += len(short)
-        if short:
-            detail = f"the log ends here, its anchor has {short[0].size} records"
-            self._break("shorter_than_anchor", self.due, detail)
-    ...
+        for index in list(tail.stored)[:1]:
+            self._break("altered", index, NOT_ITS_LEAF)
+        self._pass_anchors(tail.frontier, tail.leaves if tail.accounted else [], self.due)
+        for found in self._anchors.end(self.due):
+            self._on_break(found)
+
+    def _take_usual(self, record: Record) -> bytes | None:
+        """Take a record that is byte for byte what was due; its content, or None."""
+        offset, timestamp, key, value, headers = record
+        usual, tail = self._usual, self._tail
+        if usual is None or key is not None or headers or offset <= self._record_offset:
+            return None
+        source_offset = self._source_offset + 1
+        found = usual.content_and_leaf(value, tail.due, source_offset, timestamp)
+        if found is None or value is None or not tail.has_room(len(value)):
+            return None
+        content, leaf = found
+        tail.append(leaf, leaf, len(value))
+        self._source_offset = source_offset
+        self._record_offset = offset
+        self.records += 1
+        return content
+
+    def _take(self, record: Record) -> AuditRecord | Seal | None:
+        try:
+            value = decode_audit_value(record.value or b"")
+        except DecodeError as error:
+            self._break("altered", self.due, f"unreadable value at {record.offset}: {error}")
+            self._unreadable_at = self.due
+            return None
+        if isinstance(value, Checkpoint):
+            return self._take_checkpoint(record.offset, value)
+        return self._take_record(record, value)
+
+    def _take_record(self, record: Record, value: AuditRecord) -> AuditRecord | None:
+        tail = self._tail
+        if not self._began:
+            self._break("sequence", 0, "the log does not begin with a checkpoint of size 0")
+            self._began = True
+        if value.index != tail.due:
+            if self._unreadable_at != tail.due:
+                self._break("sequence", tail.due, f"here comes a record of index {value.index}")
+            if value.index < tail.due:
+                return None
+            tail.restart(value.index)
+        self._check_order(record, value)
+        fault = fault_of(record, value, self._name)
+        if fault is not None:
+            self._break("altered", value.index, fault)
+        leaf = leaf_hash(value.index, value.source, value.content)
+        length = len(record.value or b"")
+        if not tail.has_room(length):
+            detail = f"no checkpoint behind {len(tail.leaves)} records of {tail.bytes} bytes"
+            self._break("unsealed_tail", self.size, detail)
+            tail.shrink()
+        tail.append(leaf, value.leaf, length)
+        self.records += 1
+        return value
+
+    def _check_order(self, record: Record, value: AuditRecord) -> None:
+        offset = value.source.offset
+        if 0 <= offset <= self._source_offset:
+            detail = f"source offset {offset} comes behind {self._source_offset}"
+            self._break("sequence", value.index, detail)
+        if record.offset <= self._record_offset:
+            detail = f"audit offset {record.offset} comes behind {self._record_offset}"
+            self._break("sequence", value.index, detail)
+        self._source_offset, self._record_offset = offset, record.offset
+
+    def _take_checkpoint(self, offset: int, checkpoint: Checkpoint) -> Seal | None:
+        opened = self._opened(checkpoint, self.size)
+        if opened is None:
+            self._pass_over_first()
+            return None
+        behind = self._checkpoint_offset
+        if not self._in_file:
+            behind = max(behind, self._record_offset)
+            self._record_offset = offset
+        if offset <= behind:
+            detail = f"the audit offset {offset} of a checkpoint comes behind {behind}"
+            self._break("sequence", self.size, detail)
+        self._checkpoint_offset = offset
+        if not self._is_next(opened):
+            return None
+        claimed = self._claimed(opened, self.size)
+        if claimed is None:
+            return None
+        first, settled = self.size, self._tail.settle(claimed)
+        if settled.altered is not None:
+            self._break("altered", *settled.altered)
+        self._begin(opened)
+        self.checkpoints += 1
+        origin, size, root = opened.text
+        before = Frontier.of(first, settled.before)
+        self._pass_anchors(before, settled.leaves, size - 1)
+        self._pass_anchors(claimed, [], size)
+        return Seal(origin, first, size, root, settled.before, settled.leaves, checkpoint)
+
+    def _open_at(self, opening: Checkpoint) -> None:
+        """Stand on a checkpoint that other history leads to."""
+        opened = self._opened(opening, None)
+        claimed = opened and self._claimed(opened, opened.text.size)
+        if opened is None or claimed is None:
+            self._pass_over_first()
+            return
+        self._begin(opened)
+        self._tail = Tail(claimed)
+        self._pass_anchors(claimed, [], claimed.size)
+
+    def _opened(self, checkpoint: Checkpoint, at: int | None) -> _Last | None:
+        """Text, origin, signature; breaks are named `at`, an opening's by its own size."""
+        try:
+            text, note = parse_checkpoint(checkpoint.note, at=at or 0)
+            if self.origin is None:
+                self._call(text.origin)
+        except (BreakError, MalformedError) as error:
+            self._break("altered", at or 0, getattr(error, "detail", str(error)))
+            return None
+        at = text.size if at is None else at
+        if text.origin != self.origin:
+            self._break("bad_signature", at, f"a checkpoint of {text.origin!r}")
+            return None
+        if self._keys is not None:
+            try:
+                check_signatures(note, text.origin, self._keys, at=at)
+            except BreakError as error:
+                self._on_break(error)
+        return _Last(text, frozenset(note.lines), checkpoint)
+
+    def _is_next(self, opened: _Last) -> bool:
+        last, size = self._last, opened.text.size
+        if last is not None and size <= last.text.size:
+            if size == last.text.size and opened.text.root != last.text.root:
+                self._break("fork", self.size, f"two roots of size {size} are signed")
+                return False
+            if size < last.text.size or opened.lines == last.lines:
+                detail = f"a checkpoint of size {size} comes behind one of {last.text.size}"
+                self._break("sequence", self.size, detail)
+                return False
+        elif size > self.due:
+            detail = f"a checkpoint of size {size} comes behind {self.due} records"
+            self._break("sequence", self.due, detail)
+        return True
+
+    def _claimed(self, opened: _Last, at: int) -> Frontier | None:
+        try:
+            return claimed_frontier(opened.text, opened.checkpoint.frontier, at=at)
+        except BreakError as error:
+            self._on_break(error)
+            return None
+
+    def _begin(self, last: _Last) -> None:
+        self._last, self._began = last, True
+        if self._usual is None and self._name is not None:
+            self._usual = UsualRecords(self._name.topic, self._name.partition)
+
+    def _pass_anchors(self, before: Frontier, leaves: list[bytes], size: int) -> None:
+        for found in self._anchors.pass_by(before, leaves, size):
+            self._on_break(found)
+
+    def _call(self, origin: str) -> None:
+        name = parse_log_name(origin)
+        self.origin, self._name = origin, name
+        self._anchors.keep(origin)
+
+    def _pass_over_first(self) -> None:
+        """Without a checkpoint to stand on, expect any index until the next one."""
+        if not self._began:
+            self._began, self._unreadable_at = True, self.due
+
+    def _break(self, kind: str, index: int, detail: str) -> None:
+        blamed = next(iter(self._tail.stored), index)
+        if blamed < index:
+            # What is wrong here may follow from a record before that is known to be altered.
+            self._on_break(BreakError("altered", blamed, NOT_ITS_LEAF))
+        self._on_break(BreakError(kind, index, detail))

@@ -77,6 +77,7 @@ class GroupMembership:
         self._consumer: Wire = None
         self._tenure: Tenure | None = None
         self._changing = asyncio.Lock()
+        self._in_tenure = asyncio.Event()
         self._assigning: asyncio.Task[None] | None = None
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -108,6 +109,10 @@ class GroupMembership:
             await self.close()
             raise
         self._consumer.subscribe(topics=set(self._topics), listener=_Listener(self))
+
+    async def wait_assigned(self) -> None:
+        """Return once a tenure has begun, possibly one of no partition."""
+        await self._in_tenure.wait()
 
     async def run(self) -> None:
         """Stay a member until cancelled or closed.
@@ -163,6 +168,7 @@ class GroupMembership:
             self._consumer.pause(ClientPartition(*tp))
         async with self._changing:
             self._tenure = Tenure(assigned)
+            self._in_tenure.set()
             # Apart, since the group's heartbeat begins only when this call has returned.
             self._assigning = asyncio.create_task(
                 self._guarded(self._on_assigned(sorted(assigned)))
@@ -179,6 +185,7 @@ class GroupMembership:
             # Now nobody works on the partitions any more, and the next owner may begin.
             self._tenure.ended = True
             self._tenure = None
+            self._in_tenure.clear()
 
     async def _guarded(self, call: Awaitable[None]) -> None:
         try:

@@ -271,12 +271,16 @@ def shorten_backoff() -> None:
 def _hear_out(producer: Wire) -> None:
     """Fetch the exceptions a failed producer still holds, so that asyncio does not report them."""
     manager = getattr(producer, "_txn_manager", None)
-    for held in (
-        manager and manager.wait_for_transaction_end(),
+    held = [
         getattr(getattr(producer, "_sender", None), "sender_task", None),
-    ):
-        if held is not None:
-            held.add_done_callback(_heard)
+        manager and manager.wait_for_transaction_end(),
+    ]
+    unsent = getattr(getattr(producer, "_message_accumulator", None), "_batches", {})
+    for batches in unsent.values():
+        held += [getattr(batch, "_drain_waiter", None) for batch in batches]
+    for future in held:
+        if future is not None:
+            future.add_done_callback(_heard)
 
 
 def _heard(done: asyncio.Future[Any]) -> None:

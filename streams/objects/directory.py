@@ -34,7 +34,7 @@ UNFINISHED = ".unfinished"  # files being written; no key begins with a dot
 UNFINISHED_KEPT_S = 3600
 VERSION_ID_DIGITS = 32
 SECONDS_A_DAY = 86_400
-READ_ONLY = 0o444
+READ_ONLY = 0o440  # audit records name people: nothing for everybody
 COMPONENT = re.compile(r"[^./\\\x00][^/\\\x00]*")
 
 # Nothing but an operator ends these; all other errors of a disk may pass.

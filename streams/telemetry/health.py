@@ -15,13 +15,17 @@ Part = tuple[str, str, int]
 
 @dataclass(slots=True, kw_only=True)
 class PartState:
-    """One part: `state` is starting, running, waiting or stopped; `why` explains the last two."""
+    """One part: `state` is starting, running, waiting or stopped; `why` explains the last two.
+
+    `done` is the end offset up to which everything was finished, None while work is under way.
+    """
 
     state: str = "starting"
     why: str = ""
     kind: str = ""
     lag: int = 0
     lag_limit: int | None = None
+    done: int | None = None
 
     @property
     def problem(self) -> str:
@@ -43,10 +47,12 @@ class Health:
         """The part is recovering: not ready yet."""
         self.parts[part] = PartState(lag_limit=lag_limit)
 
-    def running(self, part: Part, *, lag: int = 0) -> None:
-        """The part does its work and is `lag` records behind."""
+    def running(self, part: Part, *, lag: int | None = None, done: int | None = None) -> None:
+        """The part does its work, `lag` records behind, and has finished up to `done`."""
         state = self.parts.setdefault(part, PartState())
-        state.state, state.why, state.lag = "running", "", lag
+        state.state, state.why = "running", ""
+        state.lag = state.lag if lag is None else lag
+        state.done = state.done if done is None else done
 
     def waiting(self, part: Part, why: str) -> None:
         """The part waits for the outside world and will go on by itself."""

@@ -16,7 +16,8 @@ from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import BinaryIO
+from io import BytesIO
+from typing import BinaryIO, NamedTuple
 
 from fastavro.schema import SchemaParseException, fingerprint, to_parsing_canonical_form
 
@@ -26,7 +27,7 @@ from schemas.errors import DecodeError
 from schemas.records import Checkpoint, Record
 from streams.audit.note import MalformedError, decode_base64
 from streams.errors import BreakError
-from streams.segment_rows import decode_rows
+from streams.segments.rows import decode_rows
 
 __all__ = [
     "CODEC",
@@ -36,7 +37,11 @@ __all__ = [
     "ROW_SCHEMA",
     "SCHEMA",
     "SCHEMA_TEXTS",
+    "SEGMENT_BYTES_MAX",
+    "Segment",
     "SegmentReader",
+    "read_segment",
+    "schema_digests",
     "segment_marker",
 ]
 
@@ -47,6 +52,7 @@ OPENING = "attestream.opening"
 SCHEMA = "attestream.schema."
 ROW_FINGERPRINT = "0e4045253d36f89d"
 
+SEGMENT_BYTES_MAX = 256 * 2**20  # of rows, in one segment read at once
 MARKER_BYTES = 16
 METADATA_ENTRIES_MAX = 64
 METADATA_NAME_BYTES_MAX = 1024
@@ -70,6 +76,46 @@ SCHEMA_TEXTS: Mapping[str, str] = {
 def segment_marker(origin: str, first: int) -> bytes:
     """The sync marker: the first 16 bytes of SHA-256(origin ‖ LF ‖ first index)."""
     return sha256(f"{origin}\n{first}".encode()).digest()[:MARKER_BYTES]
+
+
+class Segment(NamedTuple):
+    """A segment read at once.
+
+    Attributes:
+        opening: the checkpoint that closed the segment before, None in the first.
+        schemas: full schema texts by fingerprint, hex as stored.
+        rows: the audit partition's records, without keys and headers, in order.
+    """
+
+    opening: Checkpoint | None
+    schemas: Mapping[str, str]
+    rows: list[Record]
+
+
+def schema_digests(schemas: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 of each schema text, lower-case hex, by fingerprint."""
+    return {name: sha256(text.encode()).hexdigest() for name, text in sorted(schemas.items())}
+
+
+def read_segment(data: bytes, *, first: int = 0) -> Segment:
+    """All of a segment; at most 256 MiB of rows.
+
+    Args:
+        data: the file.
+        first: the index its name says, for the break of a file that cannot say its own.
+
+    Raises:
+        BreakError: as `SegmentReader`, and `archive` where there is more.
+    """
+    reader = SegmentReader(BytesIO(data), first=first)
+    rows: list[Record] = []
+    size = 0
+    for batch in reader.batches():
+        rows += batch
+        size += sum(len(row.value or b"") for row in batch)
+        if size > SEGMENT_BYTES_MAX:
+            raise reader.fault(f"rows of more than {SEGMENT_BYTES_MAX} bytes")
+    return Segment(reader.opening, reader.schemas, rows)
 
 
 class SegmentReader:

@@ -1,0 +1,110 @@
+"""The embedded pipeline: every service of every role in one process, on one SQLite file."""
+
+import asyncio
+from collections.abc import Sequence
+
+from projections.api.server import serve
+from projections.roles import projection_specs
+from projections.search import LocalSearch
+from projections.services import ProjectionService
+from streams.app import Deployment, SealingService, open_deployment
+from streams.clock import SystemClock
+from streams.embedded.home import exclusive_home
+from streams.engine import Engine
+from streams.errors import VerificationError
+from streams.settings import Settings
+from streams.telemetry.health import Health
+from streams.telemetry.logs import get_log
+
+__all__ = ["Pipeline", "run_embedded"]
+
+IDLE_ONCE_S = 0.2
+POLL_S = 0.1
+log = get_log("embedded")
+
+
+class Pipeline:
+    """The sealer and all projections of one embedded deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._specs = projection_specs(deployment)
+
+    async def run(self) -> None:
+        """Until cancelled; raises what a service raised."""
+        services = [SealingService(self._deployment)]
+        projections = [ProjectionService(self._deployment, spec) for spec in self._specs]
+        async with asyncio.TaskGroup() as group:
+            for service in [*services, *projections]:
+                group.create_task(service.run())
+
+    async def settled(self) -> bool:
+        """Everything sent so far is sealed, and every projection has finished with it."""
+        engine, health = self._deployment.engine, self._deployment.health
+        topology = engine.topology
+        for source in topology.sources:
+            if not await _done(engine, health, ("sealer",), source):
+                return False
+            roles = tuple(spec.name for spec in self._specs if source in spec.sources)
+            if not await _done(engine, health, roles, topology.audit(source)):
+                return False
+        return True
+
+
+async def run_embedded(settings: Settings, *, once: bool) -> None:
+    """Run the pipeline in ATTESTREAM_HOME: for ever, or until everything there is worked off.
+
+    Raises:
+        SettingsError: the home is in use by another process, or cannot be used.
+        VerificationError: `once`, and a partition was stopped by a verdict.
+    """
+    if once:
+        settings = settings.model_copy(update={"segment_idle_s": IDLE_ONCE_S})
+    health = Health()
+    search = LocalSearch()
+    with exclusive_home(settings.home):
+        async with open_deployment(settings, health, SystemClock()) as deployment:
+            pipeline = Pipeline(deployment)
+            if once:
+                await _until_settled(pipeline, health)
+                return
+            host, port = settings.http_host, settings.http_port
+            async with serve(host, port, health, search) as url:
+                log.info("running", origin=deployment.engine.topology.base, url=url)
+                await pipeline.run()
+
+
+async def _until_settled(pipeline: Pipeline, health: Health) -> None:
+    running = asyncio.create_task(pipeline.run())
+    try:
+        agreed = 0
+        while agreed < 3:
+            # Alerts are sealed too: what one look finds settled may have just fed the next.
+            await asyncio.wait({running}, timeout=POLL_S)
+            if running.done():
+                running.result()
+            _raise_stopped(health)
+            agreed = agreed + 1 if await pipeline.settled() else 0
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+def _raise_stopped(health: Health) -> None:
+    for (role, topic, partition), state in health.parts.items():
+        if state.state == "stopped":
+            raise VerificationError(f"{role} of {topic}/{partition} stopped: {state.why}")
+
+
+async def _done(engine: Engine, health: Health, roles: Sequence[str], topic: str) -> bool:
+    for partition in range(await engine.partitions(topic)):
+        reader = engine.reader(topic, partition)
+        try:
+            end = (await reader.bounds()).end
+        finally:
+            await reader.close()
+        for role in roles:
+            state = health.parts.get((role, topic, partition))
+            if state is None or state.done is None or state.done < end:
+                return False
+    return True

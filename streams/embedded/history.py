@@ -1,0 +1,88 @@
+"""Reading `attestream.db` as evidence: read-only, by whoever checks it, trusting nothing in it.
+
+What a record holds reaches the verifier as it stands in the file, whatever happened to it, and
+holes are passed on: what valid history is, `streams.audit.trail` alone decides. Only what cannot
+be read at all is an error here. Records come in pages, so that memory is flat and a running
+deployment is not held up; every page is a snapshot of its own, and a log only grows.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from schemas.records import Record
+from streams.embedded.evidence import Evidence, Row
+from streams.embedded.failures import explaining
+from streams.embedded.layout import decode_headers
+from streams.errors import SettingsError, SourceUnreadableError
+
+__all__ = ["copy_database", "list_audit_partitions", "read_partition"]
+
+
+def list_audit_partitions(path: Path) -> list[tuple[str, int]]:
+    """Topic and partition of every log in a home directory or a lone database file, in order.
+
+    Raises:
+        SourceUnreadableError: no database, damaged, or of another format.
+    """
+    with closing(Evidence(path)) as evidence:
+        return evidence.audit_partitions()
+
+
+def read_partition(path: Path, topic: str, partition: int) -> Iterator[Record]:
+    """Every record of a partition by rising offset; also while the deployment is running.
+
+    Raises:
+        SourceUnreadableError: no database, no such partition, or damaged: the sentence says where.
+    """
+    with closing(Evidence(path)) as evidence:
+        table = evidence.records_of(topic, partition)
+        offset = 0
+        while rows := evidence.page(table, offset):
+            for row in rows:
+                yield _record(row, f"{evidence.path}: {topic}/{partition}")
+            if rows[-1][0] < offset:
+                # The pages of the file are no tree any more; going on might never end.
+                raise SourceUnreadableError(f"{evidence.path} is damaged: {table} has no order")
+            offset = rows[-1][0] + 1
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A whole, consistent copy of a database as one file, also while it is written.
+
+    Raises:
+        SettingsError: `target` exists or cannot be made.
+        SourceUnreadableError: the source cannot be read.
+        TransientError: the disk of the copy is full or fails.
+    """
+    with closing(Evidence(source)) as evidence:
+        try:
+            os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except OSError as error:
+            raise SettingsError([f"{target} cannot be made: {error.strerror}"]) from error
+        try:
+            with explaining(target), closing(_opened(target)) as copy:
+                evidence.copy_to(copy)
+                # One file with no log beside it: it can be read where nothing can be written.
+                copy.execute("PRAGMA journal_mode=DELETE")
+        except BaseException:
+            target.unlink()
+            raise
+
+
+def _opened(target: Path) -> sqlite3.Connection:
+    copy = sqlite3.connect(target, isolation_level=None)
+    copy.execute("PRAGMA synchronous=FULL")
+    return copy
+
+
+def _record(row: Row, where: str) -> Record:
+    offset, timestamp, key, value, headers = row
+    if headers is None:
+        return Record(offset, timestamp, key, value)
+    try:
+        return Record(offset, timestamp, key, value, decode_headers(headers))
+    except ValueError as error:
+        raise SourceUnreadableError(f"{where} is damaged at offset {offset}: {error}") from error

@@ -1,0 +1,70 @@
+"""Where an archive is: `s3://bucket/prefix`, or a directory."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from streams.errors import MissingExtraError, SettingsError
+from streams.objects.directory import DirectoryObjectStore
+from streams.ports import ObjectStore
+
+__all__ = ["CheckedStore", "S3Connection", "open_object_store"]
+
+S3_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Connection:
+    """How to reach an S3 server.
+
+    Attributes:
+        endpoint: URL of a server other than AWS; such are addressed by path.
+        region: None leaves it to the AWS settings of the environment.
+        access_key: None leaves credentials to the usual AWS chain.
+        secret: goes with `access_key`.
+        sse_kms_key_id: encrypt at rest with this KMS key.
+        path_style: None means: where an endpoint is set.
+    """
+
+    endpoint: str | None = None
+    region: str | None = None
+    access_key: str | None = None
+    secret: str | None = field(default=None, repr=False)
+    sse_kms_key_id: str | None = None
+    path_style: bool | None = None
+
+    @property
+    def has_path_style(self) -> bool:
+        """Whether the bucket stands in the path instead of the host name."""
+        return self.endpoint is not None if self.path_style is None else self.path_style
+
+
+class CheckedStore(ObjectStore, Protocol):
+    """A store that can be asked at start whether it will do."""
+
+    async def check_bucket(self) -> None:
+        """Raises SettingsError if it will not, TransientError if it does not answer."""
+
+
+def open_object_store(url: str, s3: S3Connection) -> CheckedStore:
+    """The store an archive's address names. Nothing is read or written yet.
+
+    Raises:
+        SettingsError: no such kind of address, or a connection that cannot be used.
+        MissingExtraError: a bucket, and boto3 is not installed.
+    """
+    if "://" not in url:
+        return DirectoryObjectStore(Path(url))
+    found = S3_URL.fullmatch(url)
+    if not found:
+        raise SettingsError([f"expected s3://bucket/prefix or a directory, got {url!r}"])
+    try:
+        from streams.objects.s3 import S3ObjectStore  # noqa: PLC0415  # optional dependency
+    except ModuleNotFoundError as error:
+        if error.name not in {"boto3", "botocore"}:
+            raise
+        raise MissingExtraError(
+            f"{url}: the S3 client is not installed: pip install 'attestream[s3]'"
+        ) from error
+    return S3ObjectStore(s3, found["bucket"], found["prefix"] or "")

@@ -1,0 +1,333 @@
+"""The object store as an S3 bucket with Object Lock: the only importer of boto3.
+
+An object is created by one PutObject: `If-None-Match: *`, its SHA-256, COMPLIANCE and a
+retain-until that counts from the server's clock; then read back by version id, and refused where
+size, checksum or lock is not what was asked for. Retention is of a *version*: whoever may write
+can lay a newer version or a delete marker over an object, so everything is read by version, and
+the oldest version is the object.
+
+boto3 retries nothing here: of two hidden attempts the first may have been applied, and the second
+would then answer 412. Blocking calls run in threads.
+"""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    MetadataRetrievalError,
+    SSLError,
+)
+from botocore.exceptions import ConnectionError as NotConnectedError
+
+from streams.errors import (
+    AttestreamError,
+    ObjectExistsError,
+    OutcomeUnknownError,
+    SettingsError,
+    TransientError,
+    VerificationError,
+)
+from streams.objects.locations import S3Connection
+from streams.objects.s3_answers import (
+    LOCK_MODE,
+    Fate,
+    Listing,
+    Promise,
+    fate_of,
+    info_of,
+    reason_of,
+)
+from streams.ports import ObjectInfo, ObjectVersion
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["Patience", "S3ObjectStore"]
+
+DEFAULT_REGION = "us-east-1"  # where an endpoint of one's own has no regions
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to try: `attempts` requests, `first_delay_s` after the first, then doubled."""
+
+    attempts: int = 7
+    first_delay_s: float = 0.1
+    connect_timeout_s: float = 10
+    read_timeout_s: float = 60
+
+    def delays(self) -> Iterator[float]:
+        """Seconds to wait after each attempt but the last."""
+        return (self.first_delay_s * 2**n for n in range(self.attempts - 1))
+
+
+class S3ObjectStore:
+    """`ObjectStore` over `s3://bucket/prefix`."""
+
+    def __init__(
+        self, connection: S3Connection, bucket: str, prefix: str, patience: Patience | None = None
+    ) -> None:
+        """Make the client; nothing is sent yet.
+
+        Raises:
+            SettingsError: the connection cannot be used (an unknown profile, a bad endpoint).
+        """
+        self._bucket = bucket
+        self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self._patience = patience or Patience()
+        self._encryption = _encryption(connection.sse_kms_key_id)
+        try:
+            self._client = _client(connection, self._patience)
+        except (BotoCoreError, ValueError) as error:
+            raise SettingsError([f"{self._place}: {error}"]) from error
+
+    def __repr__(self) -> str:
+        return f"S3ObjectStore({self._place!r})"
+
+    @property
+    def _place(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}"
+
+    async def check_bucket(self) -> None:
+        """Whether the bucket says it keeps versions and locks them.
+
+        Raises:
+            SettingsError: it does not, or it cannot be asked.
+            TransientError: no answer.
+        """
+        versioning = await self._ask(
+            lambda: self._client.get_bucket_versioning(Bucket=self._bucket)
+        )
+        if versioning is None or versioning.get("Status") != "Enabled":
+            raise SettingsError([f"{self._place}: versioning of the bucket is not enabled"])
+        lock = await self._ask(
+            lambda: self._client.get_object_lock_configuration(Bucket=self._bucket)
+        )
+        if not lock or lock["ObjectLockConfiguration"].get("ObjectLockEnabled") != "Enabled":
+            raise SettingsError([f"{self._place}: the bucket has no Object Lock"])
+
+    async def create(self, key: str, body: bytes, *, retain_days: int) -> str:
+        """As the port says.
+
+        Raises:
+            VerificationError: the server stored something else than it was sent, or without the
+                lock. The version stands; nothing is written to this bucket any more.
+            SettingsError: denied, expired credentials, no such bucket, no Object Lock.
+        """
+        name = self._prefix + key
+        # Its own look at the versions first: `If-None-Match` succeeds over a delete marker.
+        listing = await self._list(name)
+        if listing.oldest(key) is not None:
+            raise ObjectExistsError(f"{self._place}{key} exists")
+        until = listing.server_time + timedelta(days=retain_days)
+        promise = Promise(len(body), sha256(body).digest(), until)
+        version_id = await self._put(name, body, promise)
+        # Now the version stands, locked, whatever becomes of us.
+        try:
+            await self._verify(name, version_id, promise)
+        except TransientError as error:
+            raise OutcomeUnknownError(f"{name} was written but not read back: {error}") from error
+        return version_id
+
+    async def get(self, key: str, version_id: str | None = None) -> bytes | None:
+        """As the port says."""
+        if version_id is None:
+            version_id = (await self._list(self._prefix + key)).oldest(key)
+            if version_id is None:
+                return None
+        return await self._ask(lambda: self._download(self._prefix + key, version_id))
+
+    async def head(self, key: str, version_id: str) -> ObjectInfo | None:
+        """As the port says."""
+        answer = await self._head(self._prefix + key, version_id)
+        return None if answer is None else info_of(answer)
+
+    async def versions(self, prefix: str) -> list[ObjectVersion]:
+        """As the port says.
+
+        Raises:
+            VerificationError: the server's listing runs in a circle.
+        """
+        return (await self._list(self._prefix + prefix)).versions()
+
+    async def close(self) -> None:
+        """Idempotent."""
+        await asyncio.to_thread(self._client.close)
+
+    async def _put(self, name: str, body: bytes, promise: Promise) -> str:
+        """Create the version; its id. Handles the answer that was lost on the way."""
+
+        def put() -> Mapping[str, Any]:
+            return self._client.put_object(
+                Bucket=self._bucket,
+                Key=name,
+                Body=body,
+                IfNoneMatch="*",
+                ChecksumAlgorithm="SHA256",
+                ChecksumSHA256=b64encode(promise.sha256).decode(),
+                ObjectLockMode=LOCK_MODE,
+                ObjectLockRetainUntilDate=promise.retain_until,
+                **self._encryption,
+            )
+
+        may_be_ours = False
+        delays = self._patience.delays()
+        while True:
+            try:
+                answer = await asyncio.to_thread(put)
+            except (BotoCoreError, ClientError) as error:
+                fate = _fate(error)
+                if fate is Fate.EXISTS:
+                    return await self._ours(name, promise, may_be_ours=may_be_ours)
+                if fate in {Fate.REFUSED, Fate.ABSENT}:
+                    raise self._refused(error) from error
+                may_be_ours |= fate is Fate.UNKNOWN
+                if (delay := next(delays, None)) is None:
+                    kind = OutcomeUnknownError if may_be_ours else TransientError
+                    raise kind(f"{self._place}: {_said(error)}") from error
+                await asyncio.sleep(delay)
+            else:
+                return self._version_id(answer)
+
+    def _version_id(self, answer: Mapping[str, Any]) -> str:
+        version_id = answer.get("VersionId")
+        if not version_id or version_id == "null":
+            raise SettingsError([f"{self._place}: versioning of the bucket is not enabled"])
+        return str(version_id)
+
+    async def _ours(self, name: str, promise: Promise, *, may_be_ours: bool) -> str:
+        """The version an earlier attempt wrote, if what stands are our bytes."""
+        key = name.removeprefix(self._prefix)
+        version_id = (await self._list(name)).oldest(key) if may_be_ours else None
+        answer = await self._head(name, version_id) if version_id else None
+        if version_id is None or answer is None or not promise.is_content(answer):
+            raise ObjectExistsError(f"s3://{self._bucket}/{name} exists")
+        return version_id
+
+    async def _verify(self, name: str, version_id: str, promise: Promise) -> None:
+        answer = await self._head(name, version_id)
+        broken = (
+            "it is not there"
+            if answer is None
+            else promise.broken_by(answer, encrypted=bool(self._encryption))
+        )
+        if broken:
+            raise VerificationError(
+                f"s3://{self._bucket}/{name} version {version_id} was written, and {broken}"
+            )
+
+    async def _list(self, name: str) -> Listing:
+        listing = Listing(self._prefix)
+        start: Any = {}
+        while start is not None:
+            page = await self._page(name, start)
+            following = listing.add(page)
+            if following == start:
+                raise VerificationError(f"{self._place}: a listing of versions that never ends")
+            start = following
+        return listing
+
+    async def _page(self, name: str, start: Any) -> Mapping[str, Any]:  # noqa: ANN401  # see _encryption
+        page = await self._ask(
+            lambda: self._client.list_object_versions(Bucket=self._bucket, Prefix=name, **start)
+        )
+        if page is None:
+            raise SettingsError([f"{self._place}: no such bucket"])
+        return page
+
+    async def _head(self, name: str, version_id: str) -> Mapping[str, Any] | None:
+        return await self._ask(
+            lambda: self._client.head_object(
+                Bucket=self._bucket, Key=name, VersionId=version_id, ChecksumMode="ENABLED"
+            )
+        )
+
+    def _download(self, name: str, version_id: str) -> bytes:
+        answer = self._client.get_object(Bucket=self._bucket, Key=name, VersionId=version_id)
+        return answer["Body"].read()
+
+    async def _ask(self, request: Callable[[], T]) -> T | None:
+        """A request that changes nothing: None where there is no such object or version."""
+        delays = self._patience.delays()
+        while True:
+            try:
+                return await asyncio.to_thread(request)
+            except (BotoCoreError, ClientError) as error:
+                fate = _fate(error)
+                if fate is Fate.ABSENT:
+                    return None
+                if fate in {Fate.REFUSED, Fate.EXISTS}:
+                    raise self._refused(error) from error
+                if (delay := next(delays, None)) is None:
+                    raise TransientError(f"{self._place}: {_said(error)}") from error
+            await asyncio.sleep(delay)
+
+    def _refused(self, error: BotoCoreError | ClientError) -> AttestreamError:
+        return SettingsError([f"{self._place}: {reason_of(*_answer(error))} ({_said(error)})"])
+
+
+def _client(connection: S3Connection, patience: Patience) -> "S3Client":
+    session = boto3.session.Session(
+        aws_access_key_id=connection.access_key,
+        aws_secret_access_key=connection.secret,
+    )
+    region = connection.region or session.region_name
+    return session.client(
+        "s3",
+        endpoint_url=connection.endpoint,
+        region_name=region or (DEFAULT_REGION if connection.endpoint else None),
+        config=Config(
+            s3={"addressing_style": "path" if connection.has_path_style else "auto"},
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            connect_timeout=patience.connect_timeout_s,
+            read_timeout=patience.read_timeout_s,
+            # A stored body that differs is judged by manifests, not refused by the client.
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+def _encryption(key_id: str | None) -> Any:  # noqa: ANN401  # the stubs' own keyword types
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id} if key_id else {}
+
+
+def _fate(error: BotoCoreError | ClientError) -> Fate:
+    match error:
+        case ClientError():
+            return fate_of(*_answer(error))
+        case SSLError() | HTTPClientError() | IncompleteReadError():
+            return Fate.UNKNOWN
+        case NotConnectedError() | CredentialRetrievalError() | MetadataRetrievalError():
+            return Fate.NOT_APPLIED
+        case _:
+            return Fate.REFUSED
+
+
+def _answer(error: BotoCoreError | ClientError) -> tuple[str, int]:
+    """Code and HTTP status; the exception's name and 0 where there was no answer."""
+    if not isinstance(error, ClientError):
+        return type(error).__name__, 0
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    return code, int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _said(error: BotoCoreError | ClientError) -> str:
+    if not isinstance(error, ClientError):
+        return str(error)
+    code, status = _answer(error)
+    message = error.response.get("Error", {}).get("Message", "")
+    return f"{error.operation_name}: {status} {code} {message}".rstrip()

@@ -1,0 +1,195 @@
+"""What an S3 server's answers mean. Pure: answers come as plain mappings."""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+from typing import Any, Literal, NamedTuple
+
+from streams.errors import TransientError
+from streams.ports import ObjectInfo, ObjectVersion
+
+__all__ = [
+    "LOCK_MODE",
+    "Fate",
+    "Listing",
+    "Promise",
+    "fate_of",
+    "info_of",
+    "reason_of",
+]
+
+LOCK_MODE: Literal["COMPLIANCE"] = "COMPLIANCE"
+LOCK_TOLERANCE = timedelta(seconds=1)  # servers round
+SHA256_BYTES = 32
+
+ABSENT_CODES = {"NoSuchKey", "NoSuchVersion", "404", "405", "MethodNotAllowed", "InvalidArgument"}
+NOT_APPLIED_CODES = {
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "RequestTimeout",
+    "Throttling",
+    # The body changed on its way; the server noticed.
+    "BadDigest",
+    "InvalidDigest",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+}
+NO_CREDENTIALS = "no credentials: set S3_ACCESS_KEY and S3_SECRET, or those of AWS"
+UNKNOWN_CREDENTIALS = "the credentials are not known there"
+EXPIRED = "the credentials have expired"
+NO_BUCKET = "no such bucket"
+OTHER_REGION = "the bucket is in another region: set S3_REGION"
+REASONS = {
+    "AccessDenied": "access is denied",
+    "AuthorizationHeaderMalformed": OTHER_REGION,
+    "ExpiredToken": EXPIRED,
+    "InvalidAccessKeyId": UNKNOWN_CREDENTIALS,
+    "InvalidBucketState": "the bucket has no Object Lock",
+    "InvalidRequest": "the bucket takes no locked objects",
+    "InvalidToken": UNKNOWN_CREDENTIALS,
+    "NoCredentialsError": NO_CREDENTIALS,
+    "NoSuchBucket": NO_BUCKET,
+    "ObjectLockConfigurationNotFoundError": "the bucket has no Object Lock",
+    "PartialCredentialsError": NO_CREDENTIALS,
+    "PermanentRedirect": OTHER_REGION,
+    "RequestExpired": EXPIRED,
+    "RequestTimeTooSkewed": "this machine's clock differs from the server's",
+    "SignatureDoesNotMatch": "the secret does not belong to the access key",
+    "TokenRefreshRequired": EXPIRED,
+    # HEAD requests are answered without a code.
+    "301": OTHER_REGION,
+    "403": "access is denied",
+    "404": NO_BUCKET,
+}
+
+
+class Fate(Enum):
+    """What became of a request that failed, and so what to do."""
+
+    EXISTS = auto()  # refused by If-None-Match
+    ABSENT = auto()  # no such object or version
+    NOT_APPLIED = auto()  # may pass, and changed nothing
+    UNKNOWN = auto()  # may pass, and may have been applied
+    REFUSED = auto()  # needs an operator
+
+
+class Promise(NamedTuple):
+    """What a stored version must be."""
+
+    size: int
+    sha256: bytes
+    retain_until: datetime
+
+    def is_content(self, answer: Mapping[str, Any]) -> bool:
+        """Whether a HEAD answer describes these bytes."""
+        return info_of(answer)[:2] == self[:2]
+
+    def broken_by(self, answer: Mapping[str, Any], *, encrypted: bool) -> str:
+        """Which part of the promise a HEAD answer breaks; empty if none."""
+        info = info_of(answer)
+        if not self.is_content(answer):
+            return (
+                f"expected {self.size} bytes of SHA-256 {self.sha256.hex()}, stored are "
+                f"{info.size} of {info.sha256.hex() if info.sha256 else 'no checksum'}"
+            )
+        least = self.retain_until - LOCK_TOLERANCE
+        if info.lock_mode != LOCK_MODE or not info.retain_until or info.retain_until < least:
+            return (
+                f"expected {LOCK_MODE} until {self.retain_until}, the server says "
+                f"{info.lock_mode} until {info.retain_until} (or s3:GetObjectRetention is missing)"
+            )
+        if encrypted and answer.get("ServerSideEncryption") != "aws:kms":
+            return "stored without SSE-KMS, which was asked for"
+        return ""
+
+
+class Listing:
+    """All versions under a prefix, gathered from the pages of ListObjectVersions.
+
+    Servers list the newest version of a key first; some repeat an entry from page to page.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._found: dict[tuple[str, str], tuple[bytes, tuple[Any, ...], ObjectVersion]] = {}
+        self._answer: Mapping[str, Any] = {}
+
+    def add(self, page: Mapping[str, Any]) -> Mapping[str, str] | None:
+        """Take one page; the request for the next one, None after the last."""
+        self._answer = page
+        entries = [(e, False) for e in page.get("Versions", ())]
+        entries += [(e, True) for e in page.get("DeleteMarkers", ())]
+        for entry, is_marker in entries:
+            key, version_id = entry["Key"], entry["VersionId"]
+            age = (entry["LastModified"], entry.get("IsLatest", False), -len(self._found))
+            version = ObjectVersion(
+                key.removeprefix(self._prefix), version_id, entry.get("Size", 0), is_marker
+            )
+            self._found.setdefault((key, version_id), (key.encode(), age, version))
+        if not page.get("IsTruncated"):
+            return None
+        markers = {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"}
+        return {name: page[given] for name, given in markers.items() if page.get(given)}
+
+    def versions(self) -> list[ObjectVersion]:
+        """By key, the oldest version of a key first."""
+        return [version for _, _, version in sorted(self._found.values())]
+
+    def oldest(self, key: str) -> str | None:
+        """Id of the oldest version of a key, which is the object; None where there is none."""
+        return next(
+            (v.version_id for v in self.versions() if v.key == key and not v.is_delete_marker),
+            None,
+        )
+
+    @property
+    def server_time(self) -> datetime:
+        """The server's clock at its last answer, rounded up to the next second.
+
+        Raises:
+            TransientError: no Date in it; retention is never counted from another clock.
+        """
+        date = self._answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        try:
+            return parsedate_to_datetime(date) + timedelta(seconds=1)
+        except ValueError as error:
+            raise TransientError(f"the server's answer has no Date: {date!r}") from error
+
+
+def fate_of(code: str, status: int) -> Fate:
+    """What an error answer says of its request."""
+    if status == 412 or code == "PreconditionFailed":
+        return Fate.EXISTS
+    if code in ABSENT_CODES:
+        return Fate.ABSENT
+    if code in NOT_APPLIED_CODES or status == 429:
+        return Fate.NOT_APPLIED
+    return Fate.UNKNOWN if status >= 500 else Fate.REFUSED
+
+
+def reason_of(code: str, status: int) -> str:
+    """What an operator has to change, in a few words."""
+    if code.startswith("KMS."):
+        return "the SSE-KMS key cannot be used"
+    return REASONS.get(code) or REASONS.get(str(status)) or "the request was refused"
+
+
+def info_of(answer: Mapping[str, Any]) -> ObjectInfo:
+    """What a HEAD answer says of a version."""
+    return ObjectInfo(
+        answer["ContentLength"],
+        _sha256(answer.get("ChecksumSHA256", "")),
+        answer.get("ObjectLockRetainUntilDate"),
+        answer.get("ObjectLockMode"),
+    )
+
+
+def _sha256(text: str) -> bytes | None:
+    # A multipart upload's is of the parts' checksums, and ends in their number.
+    try:
+        digest = b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return digest if len(digest) == SHA256_BYTES else None
