@@ -32,11 +32,11 @@ class Pipeline:
 
     async def run(self) -> None:
         """Until cancelled; raises what a service raised."""
-        services = [SealingService(self._deployment)]
         projections = [ProjectionService(self._deployment, spec) for spec in self._specs]
         async with asyncio.TaskGroup() as group:
-            for service in [*services, *projections]:
-                group.create_task(service.run())
+            group.create_task(SealingService(self._deployment).run())
+            for projection in projections:
+                group.create_task(projection.run())
 
     async def settled(self) -> bool:
         """Everything sent so far is sealed, and every projection has finished with it."""

@@ -137,7 +137,7 @@ class _Following:
         trail = Trail(self._world.origin, self._world.keys, position.opening)
         bounds = await reader.bounds()
         offset = bounds.start if position.offset is None else position.offset
-        walk = _Walk(trail, position)
+        walk = _Walk(self._world.origin, trail, position)
         measured, quiet_since, told = -LAG_S, self._clock.monotonic(), False
         while True:
             fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=WAIT_MS)
@@ -162,7 +162,8 @@ class _Following:
 class _Walk:
     """Turns records into sealed batches; skips what lies before the position."""
 
-    def __init__(self, trail: Trail, position: Position) -> None:
+    def __init__(self, origin: str, trail: Trail, position: Position) -> None:
+        self._origin = origin
         self._trail = trail
         self._index = position.index
         self._skipping = position.opening is not None
@@ -190,7 +191,7 @@ class _Walk:
             value = decode_audit_value(record.value or b"")
             if isinstance(value, AuditRecord):
                 return value.index < self._index
-            return open_note(value.note, self._trail.origin, None).size <= self._index
+            return open_note(value.note, self._origin, None).size <= self._index
         except (DecodeError, BreakError):
             return False
 

@@ -19,7 +19,7 @@ from fastavro import schemaless_writer
 
 from schemas.alerts import AnomalyAlert, check_alert
 from schemas.dead_letters import DeadLetter, check_dead_letter
-from schemas.errors import DecodeError, InvalidEventError
+from schemas.errors import DecodeError, InvalidEventError, TooLargeError
 from schemas.events import (
     AuthorizationDecision,
     Event,
@@ -103,20 +103,21 @@ def decode_dead_letter(record: Record, schemas: SchemaLookup = BUILT_IN) -> Dead
 def encode_event(event: Event, schema_id: int | None = None) -> bytes:
     """An event framed: single object, or Confluent V0 given the id a registry gave its schema.
 
-    Raises InvalidEventError where the event breaks a rule of its type or is too large.
+    Raises InvalidEventError where the event breaks a rule of its type, TooLargeError beyond
+    1 MiB.
     """
     check_event(event)
     return _encode(MUTATION if isinstance(event, MemoryMutation) else DECISION, event, schema_id)
 
 
 def encode_alert(alert: AnomalyAlert, schema_id: int | None = None) -> bytes:
-    """An alert, framed as `encode_event` does. Raises InvalidEventError."""
+    """An alert, framed as `encode_event` does, raising the same."""
     check_alert(alert)
     return _encode(ALERT, alert, schema_id)
 
 
 def encode_dead_letter(letter: DeadLetter, schema_id: int | None = None) -> bytes:
-    """A dead letter, framed as `encode_event` does. Raises InvalidEventError."""
+    """A dead letter, framed as `encode_event` does, raising the same."""
     check_dead_letter(letter)
     return _encode(DEAD_LETTER, letter, schema_id)
 
@@ -135,27 +136,42 @@ def _decode(record: Record, schemas: SchemaLookup, wanted: tuple[str, ...]) -> A
 def _encode(name: str, value: object, schema_id: int | None) -> bytes:
     record_type = RECORD_TYPES[name]
     buffer = io.BytesIO()
+    datum = _Datum().of(value)
     try:
-        schemaless_writer(buffer, record_type.plain, _datum(value))
+        schemaless_writer(buffer, record_type.plain, datum)
     except Exception as error:  # noqa: BLE001 - fastavro raises many types of its own
         raise InvalidEventError(f"{type(error).__name__}: {error}") from None
     body = buffer.getvalue()
     if len(body) + FRAME_BYTES_MAX > EVENT_BYTES_MAX:
-        raise InvalidEventError(f"{len(body)} bytes encoded, {EVENT_BYTES_MAX} fit with the frame")
+        raise TooLargeError(f"{len(body)} bytes encoded, {EVENT_BYTES_MAX} fit with the frame")
     if schema_id is None:
         return single_object_frame(record_type.fingerprint, body)
     return confluent_frame(schema_id, body)
 
 
-def _datum(value: object) -> object:
-    """A dataclass as fastavro writes it; maps sorted, so that equal values have equal bytes."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: _datum(getattr(value, name)) for name in _field_names(type(value))}
-    if isinstance(value, tuple):
-        return [_datum(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: value[key] for key in sorted(value)}
-    return value
+class _Datum:
+    """Makes of dataclasses what fastavro writes; maps sorted: equal values have equal bytes.
+
+    A text may be shared by thousands of evaluations, so sizes are added up before it is written
+    thousands of times.
+    """
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def of(self, value: object) -> object:
+        if isinstance(value, str | bytes):
+            self._size += len(value)
+            if self._size > EVENT_BYTES_MAX:
+                raise TooLargeError(f"more than the {EVENT_BYTES_MAX} bytes that are read")
+            return value
+        if is_dataclass(value) and not isinstance(value, type):
+            return {name: self.of(getattr(value, name)) for name in _field_names(type(value))}
+        if isinstance(value, tuple):
+            return [self.of(item) for item in value]
+        if isinstance(value, Mapping):
+            return {self.of(key): self.of(value[key]) for key in sorted(value)}
+        return value
 
 
 @cache

@@ -172,4 +172,4 @@ def _same_type(one: Schema, other: Schema) -> bool:
 if __name__ == "__main__":
     found = check_released()
     sys.stdout.write("".join(f"{line}\n" for line in found))
-    sys.exit(1 if found else 0)
+    raise SystemExit(1 if found else 0)

@@ -1,6 +1,12 @@
 """Why bytes could not be read, or a schema not be replaced."""
 
-__all__ = ["DecodeError", "IncompatibleSchemaError", "InvalidEventError", "RejectedInput"]
+__all__ = [
+    "DecodeError",
+    "IncompatibleSchemaError",
+    "InvalidEventError",
+    "RejectedInput",
+    "TooLargeError",
+]
 
 
 class RejectedInput(ValueError):
@@ -21,6 +27,13 @@ class InvalidEventError(RejectedInput):
 
     def __init__(self, detail: str) -> None:
         super().__init__("INVALID_EVENT", detail)
+
+
+class TooLargeError(RejectedInput):
+    """The event is valid and larger than any reader takes."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("TOO_LARGE", detail)
 
 
 class IncompatibleSchemaError(ValueError):

@@ -78,17 +78,13 @@ async def open_engine(settings: Settings, *, create: bool = False) -> AsyncItera
         finally:
             await kafka.close()
     else:
-        from streams.embedded.database import EmbeddedDatabase  # noqa: PLC0415  # not for Kafka
-        from streams.embedded.engine import EmbeddedEngine  # noqa: PLC0415
+        from streams.embedded.engine import EmbeddedEngine  # noqa: PLC0415  # not for Kafka
 
-        database = EmbeddedDatabase.open(settings.home, origin=settings.origin, create=create)
+        embedded = await EmbeddedEngine.open(settings, create=create)
         try:
-            embedded = EmbeddedEngine(database, Topology.of(settings, database.origin))
-            if create:
-                await embedded.declare_topics()
             yield embedded
         finally:
-            database.close()
+            await embedded.close()
 
 
 @asynccontextmanager

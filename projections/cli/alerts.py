@@ -11,6 +11,7 @@ from schemas.codec import decode_alert
 from schemas.readable import as_json
 from schemas.records import Record
 from streams.cli.failures import exit_on_failure
+from streams.cli.options import in_directory
 from streams.history import last_records
 from streams.settings import load_settings
 
@@ -28,6 +29,7 @@ def alerts() -> None:
 @click.option("-n", "--count", default=20, show_default=True, help="Alerts a partition, to begin.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as alerts are published.")
 @click.option("--json", "as_lines", is_flag=True, help="One JSON object a line, nothing else.")
+@in_directory
 @exit_on_failure
 def tail(count: int, *, follow: bool, as_lines: bool) -> None:
     """Print the newest alerts.

@@ -7,6 +7,7 @@ import signal
 import click
 
 from streams.cli.failures import exit_on_failure
+from streams.cli.options import in_directory
 from streams.errors import SettingsError
 from streams.settings import load_settings
 
@@ -15,6 +16,7 @@ __all__ = ["run"]
 
 @click.command()
 @click.option("--once", is_flag=True, help="Work off what is there, then end.")
+@in_directory
 @exit_on_failure
 def run(*, once: bool) -> None:
     """Run the embedded pipeline: seal, index, archive and alert, in this process.

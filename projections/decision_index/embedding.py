@@ -25,6 +25,7 @@ __all__ = [
     "Weighted",
     "digest_of",
     "embed",
+    "embed_known",
     "features_of",
     "summary_of",
     "weighted_tokens",
@@ -75,10 +76,14 @@ class Vector(NamedTuple):
 
 
 class Weighted(NamedTuple):
-    """One token of a vector: field or cross, its value in words, its hash and its weight."""
+    """One token of a vector: field or cross, its value in words, its hash and its weight.
+
+    `role` is the role it is about; empty for tokens about none.
+    """
 
     name: str
     value: str
+    role: str
     digest: bytes
     weight: int
 
@@ -123,8 +128,26 @@ def digest_of(features: Features) -> bytes:
 
 def embed(features: Features) -> Vector:
     """The vector of an evaluation. Equal features give equal vectors, in any process."""
+    return _vector(_tokens(features))
+
+
+def embed_known(features: Features) -> Vector:
+    """The vector of a question: only of the fields that are not empty, and their crosses."""
+    given = [
+        (token.digest, token.weight)
+        for token in weighted_tokens(features)
+        if all(_part(features, token.role, name) for name in token.name.split("*"))
+    ]
+    return _vector(given)
+
+
+def _part(features: Features, role: str, name: str) -> str:
+    return role if name == "role" else str(getattr(features, name))
+
+
+def _vector(tokens: list[tuple[bytes, int]]) -> Vector:
     sums: dict[int, int] = {}
-    for digest, weight in _tokens(features):
+    for digest, weight in tokens:
         bits = int.from_bytes(digest[: 4 * SLOTS], "little")
         for _ in range(SLOTS):
             column = ((bits >> 1) & 0x7FFFFFFF) % DIMENSION
@@ -139,23 +162,25 @@ def weighted_tokens(features: Features) -> list[Weighted]:
     """The tokens of an evaluation in words, for explanations; in the order of `embed`."""
     _, principal, roles, scope, kind, resource, action, effect = features
     words = [
-        ("principal", principal),
-        ("scope", scope),
-        ("resource_kind", kind),
-        ("resource_id", resource),
-        ("action", action),
-        ("effect", effect),
-        ("principal*resource_kind", f"{principal} on {kind}"),
-        ("principal*action", f"{principal} does {action}"),
-        ("principal*scope", f"{principal} in {scope}"),
-        ("resource_kind*action", f"{action} {kind}"),
-        ("principal*resource_kind*action", f"{principal} does {action} {kind}"),
+        ("principal", principal, ""),
+        ("scope", scope, ""),
+        ("resource_kind", kind, ""),
+        ("resource_id", resource, ""),
+        ("action", action, ""),
+        ("effect", effect, ""),
+        ("principal*resource_kind", f"{principal} on {kind}", ""),
+        ("principal*action", f"{principal} does {action}", ""),
+        ("principal*scope", f"{principal} in {scope}", ""),
+        ("resource_kind*action", f"{action} {kind}", ""),
+        ("principal*resource_kind*action", f"{principal} does {action} {kind}", ""),
     ]
-    words += [("role", role) for role in roles]
-    words += [("role*resource_kind*action", f"{role} does {action} {kind}") for role in roles]
+    words += [("role", role, role) for role in roles]
+    words += [
+        ("role*resource_kind*action", f"{role} does {action} {kind}", role) for role in roles
+    ]
     return [
-        Weighted(name, value, digest, weight)
-        for (name, value), (digest, weight) in zip(words, _tokens(features), strict=True)
+        Weighted(*word, digest, weight)
+        for word, (digest, weight) in zip(words, _tokens(features), strict=True)
     ]
 
 
@@ -173,7 +198,7 @@ def _named(entity: Entity) -> str:
 
 
 def _tokens(features: Features) -> list[tuple[bytes, int]]:
-    """Digest and weight of every token. Roles share the weight of one, so that many do not shout."""
+    """Digest and weight of every token. All roles together weigh as much as one would."""
     _, principal, roles, scope, kind, resource, action, effect = features
     who = _field("principal", principal)
     where = _field("scope", scope)

@@ -146,7 +146,7 @@ def _answered(question: Evaluation, answer: dict[str, Json]) -> Evaluation:
 
 def _is_about(output: Json, action: str) -> bool:
     """Whether an output is of this action; those of older releases name none."""
-    return members(output).get("action", action) == action
+    return text(members(output).get("action", action)) == action
 
 
 def _plans(plan: Json) -> list[Evaluation]:

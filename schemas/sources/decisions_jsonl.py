@@ -35,10 +35,9 @@ from schemas.sources.reading import (
 
 __all__ = ["translate"]
 
-_MEMBERS = frozenset(
-    ("ts", "id", "tenant", "principal", "principal_kind", "roles", "scope", "resource_kind")
-    + ("resource_id", "action", "effect", "reason", "status", "stage")
-)
+_MEMBERS = {"ts", "id", "tenant", "principal", "principal_kind", "roles", "scope", "action"}
+_MEMBERS |= {"resource_kind", "resource_id", "effect", "reason", "status", "stage"}
+_DECISIONS = {str(decision): decision for decision in Decision}
 
 
 def translate(document: bytes, options: Options) -> AuthorizationDecision:
@@ -51,7 +50,7 @@ def translate(document: bytes, options: Options) -> AuthorizationDecision:
     others = {name: row[name] for name in row if name not in _MEMBERS and row[name] is not None}
     return AuthorizationDecision(
         event_id=event_id(row.get("id"), document),
-        tenant=options.tenant or text(row.get("tenant")),
+        tenant=text(row.get("tenant")) or options.tenant,
         decided_at=moment.micros,
         decided_at_nanos=moment.nanos,
         decided_at_text=moment.written,
@@ -83,6 +82,3 @@ def _evaluation(row: dict[str, Json]) -> Evaluation:
         decision_raw_json=canonical_json(row.get("effect")),
         reasons=texts(row.get("reason")),
     )
-
-
-_DECISIONS = {str(decision): decision for decision in Decision}

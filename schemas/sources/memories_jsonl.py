@@ -4,9 +4,10 @@
      "owner": "agent-7", "vector": [0.25, -1.5], "metadata": {"topic": "travel"},
      "expires_at": "2027-01-01T00:00:00Z", "occurred_at": "2026-01-02T03:04:05Z"}
 
-`vector` is a list of numbers, or base64 of float32 values, little-endian. `operation`,
-`namespace` and `node_id` are needed. A member of another name is an error: in a form of our own
-it is a typing mistake, and a mistaken expiry must not pass silently.
+`vector` is a list of numbers, or base64 of float32 values, little-endian. `time_ms` may stand in
+the place of `occurred_at`. `operation`, `namespace` and `node_id` are needed. A member of another
+name is an error: in a form of our own it is a typing mistake, and a mistaken expiry must not pass
+silently.
 """
 
 import struct
@@ -28,8 +29,8 @@ from schemas.sources.reading import (
 __all__ = ["translate"]
 
 _TEXTS = ("namespace", "node_id", "owner", "reason", "actor", "request_id")
-_MEMBERS = {"event_id", "tenant", "version", "operation", "occurred_at", "vector", "metadata"}
-_MEMBERS |= {"expires_at", *_TEXTS}
+_MEMBERS = {"event_id", "tenant", "version", "operation", "occurred_at", "time_ms"}
+_MEMBERS |= {"vector", "metadata", "expires_at", *_TEXTS}
 
 
 def translate(document: bytes, options: Options) -> MemoryMutation:
@@ -44,13 +45,13 @@ def translate(document: bytes, options: Options) -> MemoryMutation:
     vector = _vector(row.get("vector"))
     return MemoryMutation(
         event_id=event_id(row.get("event_id"), document),
-        tenant=options.tenant or text(row.get("tenant")),
+        tenant=text(row.get("tenant")) or options.tenant,
         namespace=text(row.get("namespace")),
         owner=text(row.get("owner")),
         node_id=text(row.get("node_id")),
         version=_version(row.get("version")),
         operation=_operation(row.get("operation")),
-        occurred_at=_micros("occurred_at", row.get("occurred_at")),
+        occurred_at=_occurred_at(row),
         dimension=len(vector) // 4 if vector is not None else 0,
         vector=vector,
         metadata_json=_metadata(row.get("metadata")),
@@ -76,6 +77,15 @@ def _version(value: Json) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise InvalidEventError("version: expected a whole number from 0 on")
     return value
+
+
+def _occurred_at(row: dict[str, Json]) -> int | None:
+    millis = row.get("time_ms")
+    if millis is None:
+        return _micros("occurred_at", row.get("occurred_at"))
+    if not isinstance(millis, int) or isinstance(millis, bool) or "occurred_at" in row:
+        raise InvalidEventError("time_ms: expected whole milliseconds, and no occurred_at beside")
+    return millis * 1000
 
 
 def _micros(name: str, value: Json) -> int | None:

@@ -83,7 +83,7 @@ class Trail:
 
     Attributes:
         origin: the log; None until the first checkpoint named it.
-        records: audit records fed.
+        records: audit records fed, whatever was found of them.
         checkpoints: good checkpoints fed.
     """
 
@@ -131,7 +131,7 @@ class Trail:
     @property
     def size(self) -> int:
         """The size of the last good checkpoint, 0 before any."""
-        return self._tail.frontier.size
+        return 0 if self._last is None else self._last.text.size
 
     @property
     def root(self) -> bytes:
@@ -194,12 +194,16 @@ class Trail:
             if first:
                 self._break("sequence", 0, f"the file begins at {first} and has no opening")
         elif not joined or first != self.due:
-            if joined:
+            if joined and self._unreadable_at != self.due:
                 self._break("sequence", self.due, f"the file joined here begins at {first}")
             if opening is not None:
                 self._open_at(opening)
         elif self._last is None or opening != self._last.checkpoint:
             self._break("altered", first, "the opening is not the checkpoint before")
+
+    def lose_track(self) -> None:
+        """Say that something could not be read: the next index may be any that is not too low."""
+        self._unreadable_at = self.due
 
     def end_file(self) -> None:
         """End a segment file. Raises BreakError where it does not end sealed."""
@@ -213,8 +217,9 @@ class Trail:
         for index in list(tail.stored)[:1]:
             self._break("altered", index, NOT_ITS_LEAF)
         self._pass_anchors(tail.frontier, tail.leaves if tail.accounted else [], self.due)
-        for found in self._anchors.end(self.due):
-            self._on_break(found)
+        if self.origin is not None:
+            for found in self._anchors.end(self.due):
+                self._on_break(found)
 
     def _take_usual(self, record: Record) -> bytes | None:
         """Take a record that is byte for byte what was due; its content, or None."""
@@ -238,7 +243,7 @@ class Trail:
             value = decode_audit_value(record.value or b"")
         except DecodeError as error:
             self._break("altered", self.due, f"unreadable value at {record.offset}: {error}")
-            self._unreadable_at = self.due
+            self.lose_track()
             return None
         if isinstance(value, Checkpoint):
             return self._take_checkpoint(record.offset, value)
@@ -246,6 +251,7 @@ class Trail:
 
     def _take_record(self, record: Record, value: AuditRecord) -> AuditRecord | None:
         tail = self._tail
+        self.records += 1
         if not self._began:
             self._break("sequence", 0, "the log does not begin with a checkpoint of size 0")
             self._began = True
@@ -266,7 +272,6 @@ class Trail:
             self._break("unsealed_tail", self.size, detail)
             tail.shrink()
         tail.append(leaf, value.leaf, length)
-        self.records += 1
         return value
 
     def _check_order(self, record: Record, value: AuditRecord) -> None:
@@ -378,7 +383,8 @@ class Trail:
     def _pass_over_first(self) -> None:
         """Without a checkpoint to stand on, expect any index until the next one."""
         if not self._began:
-            self._began, self._unreadable_at = True, self.due
+            self._began = True
+            self.lose_track()
 
     def _break(self, kind: str, index: int, detail: str) -> None:
         blamed = next(iter(self._tail.stored), index)

@@ -15,6 +15,7 @@ from schemas.audit_values import decode_audit_value, decode_content
 from schemas.records import AuditRecord, Checkpoint, Plain, Record
 from streams.audit.checkpoint import open_note
 from streams.cli.failures import exit_on_failure
+from streams.cli.options import in_directory
 from streams.engine import Engine
 from streams.errors import SettingsError, SourceUnreadableError
 from streams.history import find_record, last_records, read_range, read_tail
@@ -44,6 +45,7 @@ def audit() -> None:
 
 @audit.command()
 @AS_JSON
+@in_directory
 @exit_on_failure
 def heads(*, as_json: bool) -> None:
     """The newest checkpoint of every log, its tail, and how far it is anchored.
@@ -61,6 +63,7 @@ def heads(*, as_json: bool) -> None:
 
 @audit.command()
 @click.argument("origin")
+@in_directory
 @exit_on_failure
 def checkpoint(origin: str) -> None:
     """Print the newest checkpoint of ORIGIN: the signed note, verbatim.
@@ -75,6 +78,7 @@ def checkpoint(origin: str) -> None:
 @click.option("-n", "--count", default=10, show_default=True, help="Records to begin with.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as records are appended.")
 @AS_JSON
+@in_directory
 @exit_on_failure
 def tail(origin: str, count: int, *, follow: bool, as_json: bool) -> None:
     """Print the last records of ORIGIN, checkpoints among them.
@@ -88,6 +92,7 @@ def tail(origin: str, count: int, *, follow: bool, as_json: bool) -> None:
 @click.argument("origin")
 @click.argument("index", type=click.IntRange(0))
 @AS_JSON
+@in_directory
 @exit_on_failure
 def show(origin: str, index: int, *, as_json: bool) -> None:
     """Print one record of ORIGIN by its leaf index.
@@ -103,6 +108,7 @@ def show(origin: str, index: int, *, as_json: bool) -> None:
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="New file."
 )
+@in_directory
 @exit_on_failure
 def export(origin: str, out: Path) -> None:
     """Write the sealed part of ORIGIN to a file that `attestream verify` reads offline.

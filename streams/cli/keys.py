@@ -7,6 +7,7 @@ import click
 
 from streams.audit.note import Vkey
 from streams.cli.failures import exit_on_failure
+from streams.cli.options import in_directory
 from streams.errors import SettingsError
 from streams.keys.local import write_new_key
 from streams.ports import Signer
@@ -45,6 +46,7 @@ def generate(name: str, out: Path) -> None:
 
 @keys.command()
 @click.option("--name", help="Key name. Default: ATTESTREAM_ORIGIN, or the embedded engine's.")
+@in_directory
 @exit_on_failure
 def show(name: str | None) -> None:
     """Print the vkey of the key that AUDIT_SIGNING_PRIVATE_KEY, or the embedded engine, holds.

@@ -15,7 +15,7 @@ from streams.embedded.failures import explaining
 from streams.embedded.layout import APPLICATION_ID, FORMAT, PAGE_BYTES, TABLES
 from streams.errors import SettingsError, SourceUnreadableError
 
-__all__ = ["connect", "create_file", "create_tables", "is_ours", "transaction"]
+__all__ = ["connect", "create_file", "create_tables", "is_ours", "readable", "transaction"]
 
 BUSY_S = 10.0
 PRAGMAS = (
@@ -45,18 +45,25 @@ def connect(path: Path, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
             isolation_level=None,
             check_same_thread=False,
         )
+        connection.text_factory = readable
         try:
             is_ours(connection, path)
             connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # a new file's only
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
-            if mode != "wal":
-                raise SettingsError([f"{path} takes no write-ahead log here: it stays {mode!r}"])
             for pragma in PRAGMAS:
                 connection.execute(pragma).close()
         except BaseException:
             connection.close()
             raise
+    if mode != "wal":
+        connection.close()
+        raise SettingsError([f"{path} takes no write-ahead log here: it stays {mode!r}"])
     return connection
+
+
+def readable(text: bytes) -> str:
+    """Text of the database as a string, damaged or not."""
+    return text.decode("utf-8", "replace")
 
 
 @contextmanager

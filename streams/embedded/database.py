@@ -33,7 +33,7 @@ from streams.embedded.connections import (
 from streams.embedded.failures import explaining
 from streams.embedded.home import DATABASE, prepare_home
 from streams.embedded.layout import TOPIC_NAME, records_table
-from streams.errors import SettingsError, TransientError
+from streams.errors import SettingsError, SourceUnreadableError, TransientError
 from streams.ports import TopicFacts
 
 __all__ = ["EmbeddedDatabase", "PartitionState"]
@@ -63,7 +63,10 @@ class EmbeddedDatabase:
         self.arrivals = Arrivals(self._changed)
         self._closed = False
         with closing(self._reading.execute("SELECT cluster_id, origin FROM identity")) as found:
-            self._cluster_id, self._origin = found.fetchone()
+            identity: tuple[str, str] | None = found.fetchone()
+        if identity is None:
+            raise SourceUnreadableError(f"{path} is damaged: its identity is gone")
+        self._cluster_id, self._origin = map(str, identity)
 
     @classmethod
     def open(cls, home: Path, *, origin: str | None = None, create: bool = True) -> Self:
@@ -90,12 +93,7 @@ class EmbeddedDatabase:
             raise
         if origin not in {None, database.origin}:
             database.close()
-            raise SettingsError(
-                [
-                    f"{path} holds the logs of {database.origin}, ATTESTREAM_ORIGIN is {origin}: "
-                    "a log never changes its name; unset it, or use another ATTESTREAM_HOME"
-                ]
-            )
+            raise SettingsError([_renamed(path, database.origin, origin)])
         return database
 
     @property
@@ -184,6 +182,8 @@ class EmbeddedDatabase:
         row = found.fetchone()
         if row is None:
             raise TransientError(f"{self.path} has no partition {topic}/{partition}")
+        if not all(type(column) is int for column in row):
+            raise SourceUnreadableError(f"{self.path} is damaged: partition {topic}/{partition}")
         return PartitionState(*row)
 
     def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
@@ -215,6 +215,13 @@ class EmbeddedDatabase:
             return True  # whoever is woken asks again, and gets it explained
         changed, self._version = version != self._version, version
         return bool(changed)
+
+
+def _renamed(path: Path, was: str, now: str | None) -> str:
+    return (
+        f"{path} holds the logs of {was}, ATTESTREAM_ORIGIN is {now}: a log never changes its "
+        "name; unset it, or use another ATTESTREAM_HOME"
+    )
 
 
 def _partitions(connection: sqlite3.Connection, topic: str) -> int:

@@ -8,6 +8,7 @@ a directory is only as good as the file system.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Self
 
 from streams.embedded.database import EmbeddedDatabase
 from streams.embedded.partitions import (
@@ -16,11 +17,13 @@ from streams.embedded.partitions import (
     EmbeddedSourcePartition,
 )
 from streams.embedded.sink import EmbeddedEventSink
+from streams.engine import EventSink, PartitionName
+from streams.errors import NotOwnerError
+from streams.settings import Settings
 from streams.topology import Topology
 
 __all__ = ["EmbeddedEngine", "EmbeddedOwnership"]
 
-PartitionName = tuple[str, int]
 Changed = Callable[[Sequence[PartitionName]], Awaitable[None]]
 REFRESH_S = 1.0
 
@@ -45,8 +48,11 @@ class EmbeddedOwnership:
         self._lost: set[PartitionName] = set()
 
     def source(self, topic: str, partition: int) -> EmbeddedSourcePartition:
-        """The owned partition, with its posted position."""
-        return self._owned[topic, partition]
+        """The owned partition, with its posted position. Raises NotOwnerError."""
+        source = self._owned.get((topic, partition))
+        if source is None:
+            raise NotOwnerError(f"{topic}/{partition} is not owned by this {self._role}")
+        return source
 
     async def still_owns(self, topic: str, partition: int) -> bool:
         """Ask the database. Raises TransientError."""
@@ -75,7 +81,7 @@ class EmbeddedOwnership:
             await self._on_assigned(new)
 
     async def _let_go_lost(self) -> None:
-        # What another process took is never taken back: two would take it from each other for ever.
+        # What another process took is never taken back, or the two would do so for ever.
         lost = [name for name in self._owned if not await self.still_owns(*name)]
         self._lost.update(lost)
         if lost:
@@ -91,18 +97,30 @@ class EmbeddedEngine:
         self._database = database
         self._topology = topology
 
+    @classmethod
+    async def open(cls, settings: Settings, *, create: bool = True) -> Self:
+        """Open the home the settings name, and every topic the settings imply.
+
+        Raises:
+            SettingsError, SourceUnreadableError, TransientError: as `EmbeddedDatabase.open`.
+        """
+        database = EmbeddedDatabase.open(settings.home, origin=settings.origin, create=create)
+        engine = cls(database, Topology.of(settings, database.origin))
+        try:
+            await engine._declare_topics()
+        except BaseException:
+            database.close()
+            raise
+        return engine
+
+    async def close(self) -> None:
+        """Idempotent."""
+        self._database.close()
+
     @property
     def topology(self) -> Topology:
         """Names of topics and origins."""
         return self._topology
-
-    async def declare_topics(self, partitions: int = 1) -> None:
-        """Make every topic of the topology, or give it the partitions it lacks."""
-        for source in self._topology.sources:
-            count = max(partitions, self._database.partitions(source))
-            await self._database.ensure_topic(source, count)
-            await self._database.ensure_topic(self._topology.audit(source), count, audit=True)
-            await self._database.ensure_topic(self._topology.dead_letters(source), count)
 
     def join(
         self, role: str, topics: Sequence[str], on_assigned: Changed, on_revoked: Changed
@@ -118,10 +136,17 @@ class EmbeddedEngine:
         """A writer that was not started yet."""
         return EmbeddedPartitionWriter(self._database, topic, partition)
 
-    def sink(self, topic: str) -> AbstractAsyncContextManager[EmbeddedEventSink]:
+    def sink(self, topic: str) -> AbstractAsyncContextManager[EventSink]:
         """Where events of a topic are sent to."""
         return EmbeddedEventSink(self._database, topic)
 
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has, 0 where there is no such topic."""
         return self._database.partitions(topic)
+
+    async def _declare_topics(self) -> None:
+        for source in self._topology.sources:
+            count = max(1, self._database.partitions(source))
+            await self._database.ensure_topic(source, count)
+            await self._database.ensure_topic(self._topology.audit(source), count, audit=True)
+            await self._database.ensure_topic(self._topology.dead_letters(source), count)

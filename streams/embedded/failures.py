@@ -7,9 +7,26 @@ from pathlib import Path
 
 from streams.errors import AttestreamError, SettingsError, SourceUnreadableError, TransientError
 
-__all__ = ["explained", "explaining"]
+__all__ = ["FAILURES", "explained", "explaining"]
 
+# SQLite quotes damaged text in its messages, which Python then fails to decode.
+FAILURES = (sqlite3.Error, UnicodeDecodeError)
 PRIMARY = 0xFF  # an extended code carries its primary one in the lowest byte
+
+MEANINGS: dict[int, tuple[type[AttestreamError], str]] = {
+    sqlite3.SQLITE_BUSY: (TransientError, "was locked by another process for too long"),
+    sqlite3.SQLITE_LOCKED: (TransientError, "was locked by another process for too long"),
+    sqlite3.SQLITE_FULL: (TransientError, "has no space left to grow: free some on its disk"),
+    sqlite3.SQLITE_IOERR: (TransientError, "is on a disk that fails: {error}"),
+    sqlite3.SQLITE_NOMEM: (TransientError, "needs more memory than there is"),
+    sqlite3.SQLITE_READONLY: (SettingsError, "may not be written: check its owner and mode"),
+    sqlite3.SQLITE_PERM: (SettingsError, "may not be opened: check its owner and mode"),
+    sqlite3.SQLITE_CANTOPEN: (
+        SettingsError,
+        "cannot be opened: check the owner and mode of it and its directory",
+    ),
+    sqlite3.SQLITE_NOTADB: (SourceUnreadableError, "is not an attestream database"),
+}
 
 
 @contextmanager
@@ -19,27 +36,17 @@ def explaining(path: Path) -> Iterator[None]:
         yield
     except sqlite3.ProgrammingError:
         raise
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise explained(error, path) from error
 
 
-def explained(error: sqlite3.Error, path: Path) -> AttestreamError:
+def explained(error: Exception, path: Path) -> AttestreamError:
     """The error to raise in place of `error`, met on the database at `path`."""
-    # Without a code it was raised by Python's binding over what it read: a text that is none.
+    # Without a code Python's binding raised it, over what it read.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & PRIMARY
-    match code:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return TransientError(f"{path} was locked by another process for too long")
-        case sqlite3.SQLITE_FULL:
-            return TransientError(f"no space is left for {path}: free some; nothing was lost")
-        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_NOMEM:
-            name = getattr(error, "sqlite_errorname", "")
-            return TransientError(f"the disk under {path} fails: {error} ({name})")
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return SettingsError([f"{path} may not be written: check its owner and mode"])
-        case sqlite3.SQLITE_CANTOPEN:
-            return SettingsError([f"{path} cannot be opened: check its directory, owner and mode"])
-        case sqlite3.SQLITE_NOTADB:
-            return SourceUnreadableError(f"{path} is not an attestream database")
-        case _:
-            return SourceUnreadableError(f"{path} is damaged: {error}; restore it from a copy")
+    meaning = MEANINGS.get(code)
+    if meaning is None:
+        return SourceUnreadableError(f"{path} is damaged: {error}; restore it from a copy")
+    kind, sentence = meaning
+    sentence = f"{path} {sentence.format(error=error)}"
+    return SettingsError([sentence]) if kind is SettingsError else kind(sentence)

@@ -13,9 +13,9 @@ from contextlib import closing
 from pathlib import Path
 
 from schemas.records import Record
-from streams.embedded.evidence import Evidence, Row
+from streams.embedded.evidence import Evidence
 from streams.embedded.failures import explaining
-from streams.embedded.layout import decode_headers
+from streams.embedded.record_tables import Row, record_of
 from streams.errors import SettingsError, SourceUnreadableError
 
 __all__ = ["copy_database", "list_audit_partitions", "read_partition"]
@@ -38,14 +38,16 @@ def read_partition(path: Path, topic: str, partition: int) -> Iterator[Record]:
         SourceUnreadableError: no database, no such partition, or damaged: the sentence says where.
     """
     with closing(Evidence(path)) as evidence:
-        table = evidence.records_of(topic, partition)
+        partition_id = evidence.partition_id(topic, partition)
         offset = 0
-        while rows := evidence.page(table, offset):
+        while rows := evidence.page(partition_id, offset):
             for row in rows:
                 yield _record(row, f"{evidence.path}: {topic}/{partition}")
             if rows[-1][0] < offset:
                 # The pages of the file are no tree any more; going on might never end.
-                raise SourceUnreadableError(f"{evidence.path} is damaged: {table} has no order")
+                raise SourceUnreadableError(
+                    f"{evidence.path} is damaged: records of {topic}/{partition} have no order"
+                )
             offset = rows[-1][0] + 1
 
 
@@ -79,10 +81,7 @@ def _opened(target: Path) -> sqlite3.Connection:
 
 
 def _record(row: Row, where: str) -> Record:
-    offset, timestamp, key, value, headers = row
-    if headers is None:
-        return Record(offset, timestamp, key, value)
     try:
-        return Record(offset, timestamp, key, value, decode_headers(headers))
+        return record_of(row)
     except ValueError as error:
-        raise SourceUnreadableError(f"{where} is damaged at offset {offset}: {error}") from error
+        raise SourceUnreadableError(f"{where} is damaged at offset {row[0]}: {error}") from error

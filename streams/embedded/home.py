@@ -19,14 +19,12 @@ __all__ = ["DATABASE", "exclusive_home", "network_file_system", "prepare_home"]
 DATABASE = "attestream.db"
 LOCK = "attestream.lock"
 MOUNTS = Path("/proc/self/mountinfo")
-NETWORK = frozenset(
-    "9p acfs afs beegfs ceph cifs coda davfs drvfs gfs2 glusterfs gpfs lustre ncpfs nfs nfs4 "
-    "ocfs2 orangefs pvfs2 smb smb2 smb3 smbfs".split()
-)
-# Any FUSE type may be anything; these are known to stand for another machine.
-NETWORK_FUSE = re.compile(
-    r"fuse\.(sshfs|s3fs|goofys|gcsfuse|rclone|davfs|curlftpfs|gluster|ceph|moose|juice|blobfuse|"
-    r"smb|nfs|afp|gvfsd|objectivefs|seaweedfs|weed)"
+NETWORK = re.compile(
+    r"9p|acfs|afs|beegfs|ceph|cifs|coda|davfs|drvfs|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs4?|ocfs2"
+    r"|orangefs|pvfs2|smb[23]?|smbfs"
+    # FUSE may be anything; these are known to stand for another machine.
+    r"|fuse\.(sshfs|s3fs|goofys|gcsfuse|rclone|davfs|curlftpfs|gluster|ceph|moose|juice|blobfuse"
+    r"|smb|nfs|afp|gvfsd|objectivefs|seaweedfs|weed).*"
 )
 ESCAPED = re.compile(r"\\([0-7]{3})")
 
@@ -39,12 +37,11 @@ def prepare_home(home: Path) -> None:
     """
     kind = network_file_system(home, MOUNTS.read_text() if MOUNTS.exists() else "")
     if kind is not None:
-        raise SettingsError(
-            [
-                f"{home} is on a network file system ({kind}), where SQLite's locks do not hold: "
-                "set ATTESTREAM_HOME to a directory on a local disk"
-            ]
+        problem = (
+            f"{home} is on a network file system ({kind}), where SQLite's locks do not hold: "
+            "set ATTESTREAM_HOME to a directory on a local disk"
         )
+        raise SettingsError([problem])
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -94,4 +91,4 @@ def network_file_system(path: Path, mounts: str) -> str | None:
         # Of several mounts on one point the last one is seen.
         if path.is_relative_to(point) and len(point.parts) >= best:
             best, kind = len(point.parts), after.split(" ")[0]
-    return kind if kind in NETWORK or NETWORK_FUSE.match(kind) else None
+    return kind if NETWORK.fullmatch(kind) else None

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from schemas.records import Record
 from streams.embedded.database import EmbeddedDatabase, PartitionState
-from streams.embedded.record_tables import insert_records, select_records
+from streams.embedded.record_tables import insert_records, record_of, select_rows
 from streams.errors import (
     FencedError,
     NotOwnerError,
@@ -84,8 +84,9 @@ class EmbeddedPartitionReader:
             return []
         if not state.start <= offset < state.end:
             self._out_of_range(offset, state)
+        rows = select_rows(connection, state.id, offset, max_records, state.end)
         try:
-            records = select_records(connection, state.id, offset, state.end, max_records)
+            records = [record_of(row) for row in rows]
         except ValueError as error:
             raise SourceUnreadableError(
                 f"{self._name()} in {self._database.path} is damaged: {error}"
@@ -165,7 +166,14 @@ class EmbeddedSourcePartition(EmbeddedPartitionReader):
                 (self._role, self._state(connection).id),
             )
             row = found.fetchone()
-            return None if row is None else Posted(*row)
+            if row is None:
+                return None
+            posted = Posted(*row)
+            if (type(posted.offset), type(posted.size), type(posted.root)) != (int, int, bytes):
+                raise SourceUnreadableError(
+                    f"{self._database.path} is damaged: the posted position of {self._name()}"
+                )
+            return posted
 
         return self._database.read(ask)
 
@@ -173,8 +181,7 @@ class EmbeddedSourcePartition(EmbeddedPartitionReader):
         """Post a position; see the port."""
 
         def put(connection: sqlite3.Connection) -> None:
-            if not self._is_owner(connection):
-                raise NotOwnerError(f"another member of {self._role} owns {self._name()} now")
+            self._check_owner(connection)
             connection.execute(
                 "UPDATE positions SET next_offset = ?, size = ?, root = ? "
                 "WHERE role = ? AND partition_id = ?",
@@ -183,6 +190,16 @@ class EmbeddedSourcePartition(EmbeddedPartitionReader):
 
         await self._database.write(put)
         # Now this size and root are known to whoever owns the partition next.
+
+    def _records(
+        self, connection: sqlite3.Connection, offset: int, max_records: int
+    ) -> list[Record]:
+        self._check_owner(connection)
+        return super()._records(connection, offset, max_records)
+
+    def _check_owner(self, connection: sqlite3.Connection) -> None:
+        if not self._is_owner(connection):
+            raise NotOwnerError(f"another member of {self._role} owns {self._name()} now")
 
     def _is_owner(self, connection: sqlite3.Connection) -> bool:
         found = connection.execute(
@@ -238,6 +255,9 @@ class EmbeddedPartitionWriter:
     async def append(self, records: Sequence[NewRecord]) -> Appended:
         """Write all of `records` in one transaction, or none; see the port."""
         assert records, "an append has at least one record"
+        lowest = min(record.timestamp for record in records)
+        if lowest < 0:
+            raise ValueError(f"a record's timestamp must not be negative: {lowest}")
         mine = self._taken("appending to")
         end = mine.end + len(records)
 
@@ -266,7 +286,9 @@ class EmbeddedPartitionWriter:
             raise OutcomeUnknownError(f"{doing} {self._name()}: this writer was dropped or failed")
         return mine
 
-    async def _commit(self, job: Callable[[sqlite3.Connection], None], then: PartitionState) -> None:
+    async def _commit(
+        self, job: Callable[[sqlite3.Connection], None], then: PartitionState
+    ) -> None:
         try:
             await self._database.write(job)
         except TransientError as error:

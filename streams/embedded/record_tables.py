@@ -1,60 +1,68 @@
-"""Rows of the tables of records, for the engine. The verifier reads them by `history`."""
+"""Rows of the tables of records: one statement to write them, one to read them."""
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 
 from schemas.records import Record
 from streams.embedded.layout import decode_headers, encode_headers
 from streams.ports import NewRecord
 
-__all__ = ["insert_records", "select_records"]
+__all__ = ["Row", "insert_records", "record_of", "select_rows"]
 
-FETCH_BYTES = 8 * 2**20  # of values; one record at least
+Row = tuple[int, int, bytes | None, bytes | None, bytes | None]
+
+READ_BYTES = 8 * 2**20  # of values at a time; one record at least
+LAST = 2**63 - 1
+# Whatever type a damaged row claims, its bytes are what is handed on.
+COLUMNS = (
+    "offset, CAST(timestamp AS INTEGER), CAST(key AS BLOB), CAST(value AS BLOB), "
+    "CAST(headers AS BLOB)"
+)
 
 
 def insert_records(
     connection: sqlite3.Connection, partition_id: int, first: int, records: Sequence[NewRecord]
 ) -> None:
-    """Put `records` at the offsets from `first` on, inside the caller's transaction.
-
-    Raises:
-        ValueError: a timestamp before 1970, which no topic takes.
-    """
+    """Put `records` at the offsets from `first` on, inside the caller's transaction."""
     rows = [
         (offset, timestamp, key, value, encode_headers(headers) if headers else None)
         for offset, (timestamp, value, key, headers) in enumerate(records, first)
     ]
-    lowest = min(row[1] for row in rows)
-    if lowest < 0:
-        raise ValueError(f"a record's timestamp must not be negative: {lowest}")
     connection.executemany(
-        f"INSERT INTO records_{partition_id} VALUES (?, ?, ?, ?, ?)",  # noqa: S608  # an integer
+        f"INSERT INTO records_{partition_id} VALUES (?, ?, ?, ?, ?)",  # noqa: S608  # of an integer
         rows,
     )
 
 
-def select_records(
-    connection: sqlite3.Connection, partition_id: int, offset: int, end: int, most: int
-) -> list[Record]:
-    """Records of [offset, end), at most `most` and about `FETCH_BYTES`.
+def select_rows(
+    connection: sqlite3.Connection, partition_id: int, offset: int, most: int, end: int = LAST
+) -> list[Row]:
+    """Rows of [offset, end) in order, at most `most` and about `READ_BYTES`, one at least."""
+    # The statement is closed at once: an open one would hold its snapshot, and with it the log.
+    rows: list[Row] = []
+    room = READ_BYTES
+    table = f"records_{partition_id}"
+    with closing(
+        connection.execute(
+            f"SELECT {COLUMNS} FROM {table} "  # noqa: S608  # of an integer
+            "WHERE offset >= ? AND offset < ? ORDER BY offset LIMIT ?",
+            (offset, end, most),
+        )
+    ) as found:
+        for row in found:
+            rows.append(row)
+            room -= len(row[3] or b"")
+            if room <= 0:
+                break
+    return rows
+
+
+def record_of(row: Row) -> Record:
+    """A row as a record.
 
     Raises:
-        ValueError: a row does not hold what was written.
+        ValueError: its headers are damaged.
     """
-    rows = connection.execute(
-        "SELECT offset, timestamp, key, value, headers "  # noqa: S608  # an integer
-        f"FROM records_{partition_id} WHERE offset >= ? AND offset < ? ORDER BY offset LIMIT ?",
-        (offset, end, most),
-    )
-    records: list[Record] = []
-    room = FETCH_BYTES
-    for at, timestamp, key, value, headers in rows:
-        records.append(
-            Record(at, timestamp, key, value, decode_headers(headers) if headers else ())
-        )
-        room -= len(value) if value else 0
-        if room <= 0:
-            break
-    # An open statement would hold its snapshot, and the write-ahead log could not be reused.
-    rows.close()
-    return records
+    offset, timestamp, key, value, headers = row
+    return Record(offset, timestamp, key, value, decode_headers(headers) if headers else ())

@@ -65,6 +65,8 @@ class EmbeddedEventSink:
         """Hand over one record; waits while a full batch is committed."""
         if self._failure is not None:
             raise self._failure
+        if record.timestamp < 0:
+            raise ValueError(f"a record's timestamp must not be negative: {record.timestamp}")
         self._held.setdefault(self._choose(record.key), []).append(record)
         self._records += 1
         self._bytes += len(record.value or b"") + RECORD_OVERHEAD

@@ -73,6 +73,10 @@ class KafkaLink:
             raise error(topic)
         return description
 
+    async def brokers(self) -> int:
+        """How many brokers the cluster has. Raises KafkaError."""
+        return len((await self._opened()).cluster.brokers())
+
     async def ask_leader(
         self, topic: str, partition: int, request: Wire, *, long_poll: bool = False
     ) -> Wire:

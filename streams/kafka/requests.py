@@ -2,7 +2,8 @@
 
 Metadata v10 (KIP-516, flexible since v9) is the first to carry topic ids; aiokafka stops at v5.
 It is also asked never to create a topic, which aiokafka's own metadata requests do.
-Field order: https://kafka.apache.org/protocol#The_Messages_Metadata
+IncrementalAlterConfigs v0 (KIP-339) changes one setting; aiokafka has only AlterConfigs, which
+resets every setting it is not given. Fields: https://kafka.apache.org/protocol#protocol_messages
 """
 
 import base64
@@ -11,18 +12,22 @@ from typing import ClassVar, NamedTuple
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
+    Array,
     Boolean,
     CompactArray,
     CompactString,
+    Int8,
     Int16,
     Int32,
     Schema,
+    String,
     TaggedFields,
 )
 
-__all__ = ["TopicDescription", "TopicRequest"]
+__all__ = ["SettingsRequest", "TopicDescription", "TopicRequest"]
 
 NO_TOPIC_ID = bytes(16)
+SET = 0  # the operation of a change; others delete, append, subtract
 
 
 class Uuid:
@@ -54,7 +59,7 @@ class TopicDescription(NamedTuple):
     cluster_id: str
     topic_id: str
     leaders: dict[int, int]
-    brokers: int
+    replication: int
 
 
 class _TopicResponse(Response):  # type: ignore[misc]
@@ -110,7 +115,7 @@ class _TopicResponse(Response):  # type: ignore[misc]
             cluster_id=self.cluster_id or "",
             topic_id=base64.urlsafe_b64encode(topic_id).rstrip(b"=").decode(),
             leaders={number: leader for _, number, leader, *_ in partitions},
-            brokers=len(self.brokers),
+            replication=min((len(replicas) for *_, replicas, _, _, _ in partitions), default=0),
         )
 
 
@@ -151,4 +156,70 @@ class TopicRequest(Request[_TopicRequestV10]):  # type: ignore[misc]
             include_cluster_authorized_operations=False,
             include_topic_authorized_operations=False,
             tags=no_tags,
+        )
+
+
+class _SettingsResponse(Response):  # type: ignore[misc]
+    API_KEY = 44
+    API_VERSION = 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "responses",
+            Array(
+                ("error_code", Int16),
+                ("error_message", String("utf-8")),
+                ("resource_type", Int8),
+                ("resource_name", String("utf-8")),
+            ),
+        ),
+    )
+
+    def outcome(self) -> tuple[int, str | None]:
+        """Error code and message of the one resource asked about."""
+        ((error_code, message, _, _),) = self.responses
+        return error_code, message
+
+
+class _SettingsRequestV0(RequestStruct):  # type: ignore[misc]
+    API_KEY = 44
+    API_VERSION = 0
+    RESPONSE_TYPE = _SettingsResponse
+    SCHEMA = Schema(
+        (
+            "resources",
+            Array(
+                ("resource_type", Int8),
+                ("resource_name", String("utf-8")),
+                (
+                    "configs",
+                    Array(
+                        ("name", String("utf-8")),
+                        ("operation", Int8),
+                        ("value", String("utf-8")),
+                    ),
+                ),
+            ),
+        ),
+        ("validate_only", Boolean),
+    )
+
+
+class SettingsRequest(Request[_SettingsRequestV0]):  # type: ignore[misc]
+    """Set some settings of one resource and leave its others alone."""
+
+    API_KEY: ClassVar[int] = 44
+
+    def __init__(
+        self, resource_type: int, resource: str, settings: tuple[tuple[str, str], ...]
+    ) -> None:
+        self.resource_type = resource_type
+        self.resource = resource
+        self.settings = settings
+
+    def build(self, request_struct_class: type[_SettingsRequestV0]) -> _SettingsRequestV0:
+        """The request of the version both sides speak."""
+        changes = [(name, SET, value) for name, value in self.settings]
+        return request_struct_class(
+            resources=[(self.resource_type, self.resource, changes)], validate_only=False
         )

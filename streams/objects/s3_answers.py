@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any, Literal, NamedTuple
@@ -178,10 +178,11 @@ def reason_of(code: str, status: int) -> str:
 
 def info_of(answer: Mapping[str, Any]) -> ObjectInfo:
     """What a HEAD answer says of a version."""
+    until: datetime | None = answer.get("ObjectLockRetainUntilDate")
     return ObjectInfo(
         answer["ContentLength"],
         _sha256(answer.get("ChecksumSHA256", "")),
-        answer.get("ObjectLockRetainUntilDate"),
+        until.astimezone(UTC) if until else None,
         answer.get("ObjectLockMode"),
     )
 

@@ -3,18 +3,27 @@
 A new engine is an entry of `ENGINES`; the suites know nothing else of it.
 """
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, cast
 
 import pytest
 
 from schemas.records import Record
+from streams.embedded.database import EmbeddedDatabase
+from streams.embedded.partitions import (
+    EmbeddedPartitionReader,
+    EmbeddedPartitionWriter,
+    EmbeddedSourcePartition,
+)
+from streams.embedded.record_tables import insert_records
 from streams.kafka.membership import GroupMembership, TopicPartition
 from streams.kafka.reader import KafkaPartitionReader
 from streams.kafka.source import KafkaSourcePartition
 from streams.kafka.writer import KafkaPartitionWriter
-from streams.ports import PartitionReader, PartitionWriter, SourcePartition
+from streams.ports import NewRecord, PartitionReader, PartitionWriter, SourcePartition
 from tests.support.kafka_broker import KafkaBroker
 
 __all__ = ["ENGINES", "EngineUnderTest"]
@@ -111,6 +120,63 @@ async def kafka(request: pytest.FixtureRequest) -> AsyncIterator[EngineUnderTest
         yield KafkaUnderTest(broker, closing)
 
 
+class EmbeddedUnderTest:
+    """The adapters of `streams.embedded` on a database file of this test's own."""
+
+    def __init__(self, database: EmbeddedDatabase) -> None:
+        self._database = database
+        self._topics = 0
+
+    async def topic(self, partitions: int = 1) -> str:
+        self._topics += 1
+        name = f"topic-{self._topics}"
+        await self._database.ensure_topic(name, partitions)
+        return name
+
+    def reader(self, topic: str, partition: int = 0) -> PartitionReader:
+        return EmbeddedPartitionReader(self._database, topic, partition)
+
+    def writer(self, topic: str, partition: int = 0) -> PartitionWriter:
+        return EmbeddedPartitionWriter(self._database, topic, partition)
+
+    async def feed(self, topic: str, partition: int, records: Sequence[Record]) -> int:
+        rows = [NewRecord(r.timestamp, cast("bytes", r.value), r.key, r.headers) for r in records]
+
+        def put(connection: sqlite3.Connection) -> int:
+            state = self._database.state(connection, topic, partition)
+            insert_records(connection, state.id, state.end, rows)
+            end = (state.end + len(rows), state.id)
+            connection.execute("UPDATE partitions SET end_offset = ? WHERE id = ?", end)
+            return state.end
+
+        return await self._database.write(put)
+
+    async def own(self, topic: str, partition: int = 0) -> SourcePartition:
+        return await EmbeddedSourcePartition.own(self._database, topic, partition, role="sealer")
+
+    async def take_over(self, topic: str, partition: int = 0) -> SourcePartition:
+        return await self.own(topic, partition)
+
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        def cut(connection: sqlite3.Connection) -> None:
+            table = self._database.state(connection, topic, partition).id
+            connection.execute(f"DELETE FROM records_{table} WHERE offset < ?", (before,))
+            start = (before, table)
+            connection.execute("UPDATE partitions SET start_offset = ? WHERE id = ?", start)
+
+        await self._database.write(cut)
+
+
+@asynccontextmanager
+async def embedded(request: pytest.FixtureRequest) -> AsyncIterator[EngineUnderTest]:
+    home: Path = request.getfixturevalue("tmp_path")
+    database = EmbeddedDatabase.open(home)
+    try:
+        yield EmbeddedUnderTest(database)
+    finally:
+        database.close()
+
+
 Making = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[EngineUnderTest]]
 
-ENGINES: dict[str, Making] = {"kafka": kafka}
+ENGINES: dict[str, Making] = {"kafka": kafka, "embedded": embedded}

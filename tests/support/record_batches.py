@@ -7,12 +7,16 @@ documentation, "Record Batch" and "Record".
 
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.util import calc_crc32c
 
 from schemas.records import Record
 
-__all__ = ["record_batch"]
+__all__ = ["BatchKind", "record_batch"]
+
+CODECS = {1: gzip_encode, 2: snappy_encode, 3: lz4_encode, 4: zstd_encode}
 
 
 def varint(number: int) -> bytes:
@@ -30,17 +34,42 @@ def string(value: bytes | None) -> bytes:
     return varint(-1) if value is None else varint(len(value)) + value
 
 
-def record_batch(records: Sequence[Record]) -> bytes:
-    """One uncompressed batch; the broker sets the offsets."""
+class BatchKind(NamedTuple):
+    """What a batch is besides its records; `missing` offsets at its end were compacted away."""
+
+    base_offset: int = 0
+    codec: int = 0
+    producer_id: int = -1
+    transactional: bool = False
+    control: bool = False
+    append_time: int | None = None
+    missing: int = 0
+
+
+def record_batch(records: Sequence[Record], kind: BatchKind = BatchKind()) -> bytes:  # noqa: B008
+    """One batch as it stands on the wire; when produced, the broker sets its offsets."""
     base = records[0].timestamp
     body = b"".join(one_record(r, at, base) for at, r in enumerate(records))
-    last = len(records) - 1
+    if kind.codec:
+        body = CODECS[kind.codec](body)
+    attributes = kind.codec | kind.transactional << 4 | kind.control << 5
+    newest = max(r.timestamp for r in records)
+    if kind.append_time is not None:
+        attributes, newest = attributes | 1 << 3, kind.append_time
     after_crc = struct.pack(
-        ">hiqqqhii", 0, last, base, max(r.timestamp for r in records), -1, -1, -1, len(records)
+        ">hiqqqhii",
+        attributes,
+        len(records) - 1 + kind.missing,
+        base,
+        newest,
+        kind.producer_id,
+        -1,
+        -1,
+        len(records),
     )
     crc = calc_crc32c(after_crc + body)
     after_length = struct.pack(">ibI", -1, 2, crc) + after_crc + body
-    return struct.pack(">qi", 0, len(after_length)) + after_length
+    return struct.pack(">qi", kind.base_offset, len(after_length)) + after_length
 
 
 def one_record(record: Record, at: int, base_timestamp: int) -> bytes:

@@ -1,0 +1,165 @@
+"""The rows one tenant's decisions of one log are compared with: each different one once.
+
+A decision seen before is found by its digest and costs no search. A new one is compared first
+with the newest rows, which are scanned exactly, then with candidates of the graph, last with every
+row. Each step raises the best similarity known, never beyond the true one, so a caller may stop as
+soon as what is known is similar enough; what it acts on comes from the last step. So nothing that
+is acted on depends on the graph.
+
+Rows move from the scanned ones into the graph a few at a time, when the scanned ones are full.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from projections.decision_index.embedding import DIMENSION, Features, Vector
+from projections.decision_index.sparse import SparseRows, cosines, dense
+
+__all__ = ["CandidateGraph", "DecisionRows", "MakeGraph", "Near", "Row"]
+
+HOT_ROWS = 1024  # scanned exactly: 20 µs
+HOT_ROWS_AT_FIRST = 64
+MERGE_ROWS = 16  # moved into the graph at a time: 2 ms
+CANDIDATES = 10
+
+
+class CandidateGraph(Protocol):
+    """Approximate neighbours among rows 0, 1, 2, …; it may miss any of them."""
+
+    @property
+    def size(self) -> int:
+        """Rows added."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes, near enough."""
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Add the next rows, shape (rows, 384)."""
+
+    def candidates(self, row: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """At most `k` rows that are probably near `row`, shape (384,)."""
+
+
+MakeGraph = Callable[[], CandidateGraph]
+
+
+class Row(NamedTuple):
+    """One row: what was decided, how often, and where in the log first and last."""
+
+    features: Features
+    times: int
+    first: int
+    last: int
+
+
+class Near(NamedTuple):
+    """A row and its exact similarity."""
+
+    row: int
+    similarity: float
+
+
+class DecisionRows:
+    """Rows numbered by the order in which they were first learned."""
+
+    def __init__(self, make_graph: MakeGraph, hot_rows: int = HOT_ROWS) -> None:
+        self._rows_of: dict[bytes, int] = {}
+        self._features: list[Features] = []
+        self._times: list[int] = []
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        self._vectors = SparseRows()
+        self._hot_capacity = hot_rows
+        # Row r of the hot ones stands at r modulo the length; those of the graph are overwritten.
+        self._hot = np.zeros((min(HOT_ROWS_AT_FIRST, hot_rows), DIMENSION), np.float32)
+        self._graph = make_graph()
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the index takes, near enough."""
+        tables = len(self) * 350  # digest, features, counts: Python objects
+        return tables + self._vectors.memory_bytes + self._hot.nbytes + self._graph.memory_bytes
+
+    def find(self, digest: bytes) -> int | None:
+        """The row with this digest."""
+        return self._rows_of.get(digest)
+
+    def row(self, number: int) -> Row:
+        """What a row stands for."""
+        return Row(
+            self._features[number],
+            self._times[number],
+            self._firsts[number],
+            self._lasts[number],
+        )
+
+    def similar_hot(self, vector: Vector) -> float:
+        """The greatest similarity among the newest rows; 0 where there is none."""
+        first, end = self._graph.size, len(self)
+        if first == end:
+            return 0.0
+        # Sums of integers below 2^24: exact, though floating point.
+        dots = (self._hot @ dense(vector).astype(np.float32)).astype(np.int64)
+        places = np.arange(first, end) % len(self._hot)
+        norms = self._vectors.norms(first)
+        return float(cosines(dots[places], vector.norm, norms).max())
+
+    def similar_candidates(self, vector: Vector) -> float:
+        """The greatest similarity among the candidates of the graph; 0 where there is none."""
+        found = self._graph.candidates(dense(vector).astype(np.float32), CANDIDATES)
+        if not len(found):
+            return 0.0
+        return float(self._vectors.similarities_to(vector, found).max())
+
+    def nearest(self, vector: Vector, k: int) -> list[Near]:
+        """The `k` nearest of all rows, exactly, nearest first, ties to the lowest row."""
+        similarities = self._vectors.similarities(vector)
+        k = min(k, len(similarities))
+        if k < 1:
+            return []
+        least = np.partition(similarities, -k)[-k]
+        near = np.flatnonzero(similarities >= least)
+        order = near[np.argsort(-similarities[near], kind="stable")][:k]
+        return [Near(int(row), float(similarities[row])) for row in order]
+
+    def learn(self, digest: bytes, features: Features, vector: Vector | None, leaf: int) -> None:
+        """Count a decision of this leaf; `vector` is asked for only where it makes a new row."""
+        row = self._rows_of.get(digest)
+        if row is None:
+            assert vector is not None, "a new row without vector"
+            self._append(digest, features, vector, leaf)
+            return
+        self._times[row] += 1
+        self._lasts[row] = leaf
+
+    def _append(self, digest: bytes, features: Features, vector: Vector, leaf: int) -> None:
+        row = len(self)
+        self._make_room(row)
+        self._hot[row % len(self._hot)] = dense(vector)
+        self._rows_of[digest] = row
+        self._features.append(features)
+        self._times.append(1)
+        self._firsts.append(leaf)
+        self._lasts.append(leaf)
+        self._vectors.append(vector)
+
+    def _make_room(self, row: int) -> None:
+        """Room for one more hot row: a longer buffer while it may grow, else into the graph."""
+        length = len(self._hot)
+        if row - self._graph.size < length:
+            return
+        if length < self._hot_capacity:
+            longer = np.zeros((min(2 * length, self._hot_capacity), DIMENSION), np.float32)
+            longer[:length] = self._hot
+            self._hot = longer
+            return
+        first = self._graph.size
+        places = np.arange(first, min(first + MERGE_ROWS, row)) % length
+        self._graph.add(self._hot[places])

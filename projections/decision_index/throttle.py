@@ -1,0 +1,116 @@
+"""Which findings of one tenant are published: once a habit and window, so many an hour.
+
+Time is the leaf's own, never a clock's: windows and hours are floor(leaf timestamp / length), so
+the same log always gives the same answer. Timestamps may jump (a producer's clock is what it is),
+so every hour is counted by itself, whatever order they come in. A leaf without a timestamp counts
+at that of the last leaf that had one.
+
+Nothing is lost silently. A repetition is counted into the next finding about the same habit; what
+an hour's limit held back is summed up by the first leaf of a later hour.
+"""
+
+from typing import NamedTuple
+
+from projections.decision_index.embedding import Features
+from projections.decision_index.scoring import HOUR_MS, Rules
+
+__all__ = ["HeldBack", "Throttle"]
+
+HOURS_KEPT = 64
+
+Habit = tuple[str, str, str]
+
+
+class HeldBack(NamedTuple):
+    """What limits held back: how many findings, in leaves from `first` to `last`, and when."""
+
+    findings: int
+    first: int
+    last: int
+    first_ms: int
+    last_ms: int
+
+
+class _Told(NamedTuple):
+    window: int
+    untold: int
+
+
+class Throttle:
+    """The deduplication and the limits of one tenant in one log."""
+
+    __slots__ = ("_habits", "_held", "_hours", "_rules")
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._habits: dict[Habit, _Told] = {}
+        self._hours: dict[int, int] = {}
+        self._held: dict[int, HeldBack] = {}
+
+    def is_repeated(self, features: Features, timestamp: int) -> bool:
+        """Whether a finding about this habit was already told in this window; counts it if so."""
+        habit = _habit(features)
+        told = self._habits.get(habit)
+        if told is None or told.window != timestamp // self._rules.dedup_window_ms:
+            return False
+        self._habits[habit] = told._replace(untold=told.untold + 1)
+        return True
+
+    def tell(self, features: Features, timestamp: int) -> int:
+        """Note that this habit is told of in this window; how many repetitions were not yet."""
+        told = self._habits.get(_habit(features))
+        self._note(features, timestamp, 0)
+        return told.untold if told else 0
+
+    def hold(self, features: Features, timestamp: int) -> None:
+        """Note that this habit was held back in this window, so that it is held back once."""
+        told = self._habits.get(_habit(features))
+        self._note(features, timestamp, told.untold if told else 0)
+
+    def admits(self, leaf: int, timestamp: int) -> bool:
+        """Whether the hour has room for one more; what has none is held back, and counted."""
+        hour = timestamp // HOUR_MS
+        admitted = self._hours.get(hour, 0)
+        if admitted < self._rules.alerts_per_hour:
+            self._hours[hour] = admitted + 1
+            self._forget(hour)
+            return True
+        held = self._held.get(hour)
+        if held is None:
+            held = HeldBack(0, leaf, leaf, timestamp, timestamp)
+        self._held[hour] = held._replace(findings=held.findings + 1, last=leaf, last_ms=timestamp)
+        return False
+
+    def release(self, timestamp: int) -> HeldBack | None:
+        """What was held back in hours before that of this timestamp; told once."""
+        if not self._held:
+            return None
+        hour = timestamp // HOUR_MS
+        over = [self._held.pop(past) for past in sorted(self._held) if past < hour]
+        if not over:
+            return None
+        return HeldBack(
+            sum(held.findings for held in over),
+            min(held.first for held in over),
+            max(held.last for held in over),
+            min(held.first_ms for held in over),
+            max(held.last_ms for held in over),
+        )
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything is held back."""
+        return bool(self._held)
+
+    def _note(self, features: Features, timestamp: int, untold: int) -> None:
+        window = timestamp // self._rules.dedup_window_ms
+        self._habits[_habit(features)] = _Told(window, untold)
+
+    def _forget(self, hour: int) -> None:
+        """Keep the counts of some hours only: the one least lately begun goes first."""
+        if len(self._hours) > HOURS_KEPT:
+            self._hours.pop(next(past for past in self._hours if past != hour))
+
+
+def _habit(features: Features) -> Habit:
+    return features.principal, features.resource_kind, features.action

@@ -1,0 +1,157 @@
+"""What a verifier brings along, and what it says in the end (formats §9, design's exit statuses).
+
+Breaks come by index. The first break of the first log, in the order of origins, decides the exit
+status. For people, a verdict is plainly "intact" only where keys and an anchor were given; JSON
+says `intact` and tells apart what was checked.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streams.audit.checkpoint import CheckpointText
+from streams.audit.merkle import EMPTY_ROOT
+from streams.audit.note import TrustedKeys
+from streams.errors import BreakError
+
+__all__ = ["BREAK_STATUS", "LogVerdict", "Trust", "Verdict", "verdict_of"]
+
+BREAK_STATUS = {
+    "altered": 20,
+    "sequence": 21,
+    "bad_signature": 22,
+    "unknown_key": 23,
+    "shorter_than_anchor": 24,
+    "fork": 25,
+    "unsealed_tail": 26,
+    "lock": 27,
+    "archive": 28,
+}
+UNREADABLE_STATUS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What a verifier brings along.
+
+    Attributes:
+        keys: whose signatures count; None checks shape and roots alone.
+        anchors: checkpoints kept outside the source, opened by `open_anchor`.
+    """
+
+    keys: TrustedKeys | None = None
+    anchors: tuple[CheckpointText, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogVerdict:
+    """What was found of one log.
+
+    Attributes:
+        origin: the log; empty where nothing named it.
+        first: the index the history begins at, 0 or that of a file's opening.
+        size: of the last good checkpoint before the first break.
+        root: its root hash, lower-case hex.
+        records: audit records read.
+        tail: records no checkpoint covers.
+        checkpoints: good checkpoints read.
+        anchored: `checked`, `missing` (no anchor given fits this log) or `not given`.
+        roster: whether the sealed list of heads was compared; `not given`.
+        source: whether the source topic was compared; `not given`.
+        breaks: the first of each kind, by index.
+    """
+
+    origin: str
+    first: int = 0
+    size: int = 0
+    root: str = EMPTY_ROOT.hex()
+    records: int = 0
+    tail: int = 0
+    checkpoints: int = 0
+    anchored: str = "not given"
+    roster: str = "not given"
+    source: str = "not given"
+    breaks: tuple[BreakError, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The log's object in `verify --json`."""
+        return {
+            **{name: getattr(self, name) for name in self.__slots__ if name != "breaks"},
+            "breaks": [
+                {"kind": b.kind, "index": b.index, "detail": b.detail} for b in self.breaks
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was found of all logs, in the order of their origins.
+
+    Attributes:
+        logs: one verdict a log.
+        signed: whether keys were given.
+        unreadable: one sentence for each source that could not be read.
+    """
+
+    logs: tuple[LogVerdict, ...]
+    signed: bool
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """`broken`, else `unreadable`, else `intact`."""
+        if any(log.breaks for log in self.logs):
+            return "broken"
+        return "unreadable" if self.unreadable or not self.logs else "intact"
+
+    @property
+    def status(self) -> int:
+        """The exit status: that of the first break of the first log that has one."""
+        for log in self.logs:
+            if log.breaks:
+                return BREAK_STATUS[log.breaks[0].kind]
+        return 0 if self.verdict == "intact" else UNREADABLE_STATUS
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `verify --json`."""
+        return {
+            "verdict": self.verdict,
+            "signatures": "checked" if self.signed else "not given",
+            "logs": [log.to_json() for log in self.logs],
+        }
+
+    def to_text(self) -> str:
+        """The verdict for people. Never plain "intact" without keys and anchors."""
+        lines = [line for log in self.logs for line in _log_lines(log)]
+        lines += [f"unreadable: {sentence}" for sentence in self.unreadable]
+        return "\n".join([*lines, self._last_line()])
+
+    def _last_line(self) -> str:
+        if self.verdict != "intact":
+            return self.verdict
+        if not self.signed:
+            return "shape and roots hold; no keys were given, so no signature was checked"
+        if all(log.anchored == "checked" for log in self.logs):
+            return "intact"
+        return "intact as presented"
+
+
+def verdict_of(
+    logs: Iterable[LogVerdict], trust: Trust, unreadable: Sequence[str] = ()
+) -> Verdict:
+    """All logs together, in the order of their origins."""
+    ordered = sorted(logs, key=lambda log: (log.origin, log.first))
+    return Verdict(
+        logs=tuple(ordered), signed=trust.keys is not None, unreadable=tuple(unreadable)
+    )
+
+
+def _log_lines(log: LogVerdict) -> list[str]:
+    found = f"{log.records} records from index {log.first}, {log.checkpoints} checkpoints"
+    return [
+        f"{log.origin or 'a log that nothing names'}",
+        f"  size {log.size}, root {log.root}",
+        f"  {found}, tail {log.tail}",
+        f"  anchored: {log.anchored} · roster: {log.roster} · source: {log.source}",
+        *(f"  BREAK {found.kind} at index {found.index}: {found.detail}" for found in log.breaks),
+    ]

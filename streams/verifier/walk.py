@@ -1,0 +1,189 @@
+"""One log, from a source of records or from files to its verdict.
+
+`LogWalk` takes a log through `streams.audit.trail` and goes on after a break as far as that is
+safe: the first break of every kind is kept, so that one altered record does not hide a fork
+behind it. `size` and `root` of the verdict are those of the last good checkpoint before the first
+break. Memory is flat in the length of the log.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from schemas.audit_values import decode_audit_value
+from schemas.errors import DecodeError
+from schemas.records import Checkpoint, Record
+from streams.audit.checkpoint import CheckpointText, check_signatures, parse_checkpoint
+from streams.audit.merkle import EMPTY_ROOT
+from streams.audit.note import TrustedKeys
+from streams.audit.trail import Trail
+from streams.errors import BreakError, SettingsError, SourceUnreadableError
+from streams.segments import SegmentReader
+from streams.verifier.verdicts import LogVerdict, Trust
+
+__all__ = ["LogWalk", "OnRows", "open_anchor", "verify_files", "verify_rows"]
+
+BATCH_RECORDS = 2000
+
+OnRows = Callable[[int], None]
+
+
+def _ignore(_rows: int) -> None:
+    pass
+
+
+class LogWalk:
+    """One log, taken from its source to its verdict."""
+
+    def __init__(
+        self, trust: Trust, origin: str | None = None, *, on_rows: OnRows = _ignore
+    ) -> None:
+        """Begin before the first record.
+
+        Args:
+            trust: keys and anchors.
+            origin: the log that is expected; None takes it from the first checkpoint.
+            on_rows: told how many rows were verified, now and then.
+
+        Raises:
+            MalformedError: `origin` names no audit partition.
+        """
+        self._anchored = bool(trust.anchors)
+        self._first = 0
+        self._breaks: dict[str, BreakError] = {}
+        self._good = (0, EMPTY_ROOT)
+        self._on_rows = on_rows
+        self._trail = Trail(origin, trust.keys, anchors=trust.anchors, on_break=self.note)
+
+    @property
+    def breaks(self) -> tuple[BreakError, ...]:
+        """The first of each kind so far, by index."""
+        return tuple(sorted(self._breaks.values(), key=lambda found: found.index))
+
+    def note(self, found: BreakError) -> None:
+        """Keep a break, if it is the first of its kind."""
+        if not self._breaks:
+            self._good = self._trail.size, self._trail.root
+        self._breaks.setdefault(found.kind, found)
+
+    @property
+    def records(self) -> int:
+        """How many audit records were read."""
+        return self._trail.records
+
+    @property
+    def head(self) -> tuple[int, bytes]:
+        """Size and root of the last good checkpoint."""
+        return self._trail.size, self._trail.root
+
+    def feed(self, rows: Sequence[Record]) -> None:
+        """Take committed records of the audit partition, in order."""
+        self._trail.feed_all(rows)
+        self._on_rows(len(rows))
+
+    def feed_file(self, file: BinaryIO, *, first: int = 0) -> None:
+        """Take a segment file, which continues what was fed before.
+
+        Args:
+            file: open for reading; read once, in order.
+            first: the index its name says, for a file that cannot say its own.
+        """
+        try:
+            reader = SegmentReader(file, first=first)
+            batches = reader.batches()
+            rows = next(batches, [])
+            if not self._trail.records:
+                self._first = reader.first if reader.opening else 0
+            self._trail.begin_file(reader.first, reader.opening)
+            self.feed(rows)
+            for rows in batches:
+                self.feed(rows)
+        except BreakError as error:
+            self.note(error)
+            self._trail.lose_track()
+        else:
+            self._trail.end_file()
+
+    def verdict(self) -> LogVerdict:
+        """End the walk: nothing follows."""
+        trail = self._trail
+        trail.finish()
+        size, root = self._good if self._breaks else (trail.size, trail.root)
+        anchored = "not given"
+        if self._anchored:
+            anchored = "checked" if trail.anchors_compared else "missing"
+        return LogVerdict(
+            origin=trail.origin or "",
+            first=self._first,
+            size=size,
+            root=root.hex(),
+            records=trail.records,
+            tail=trail.tail,
+            checkpoints=trail.checkpoints,
+            anchored=anchored,
+            breaks=self.breaks,
+        )
+
+
+def open_anchor(note: bytes, keys: TrustedKeys | None, name: str = "anchor") -> CheckpointText:
+    """What an anchor file says, signatures checked where keys are given.
+
+    Raises:
+        SettingsError: it is no checkpoint note, or none that the keys vouch for.
+    """
+    try:
+        text, parsed = parse_checkpoint(note.decode())
+        if keys is not None:
+            check_signatures(parsed, text.origin, keys)
+    except UnicodeDecodeError as error:
+        raise SettingsError([f"{name}: not a checkpoint note: {error}"]) from error
+    except BreakError as error:
+        raise SettingsError([f"{name}: {error.detail}"]) from error
+    return text
+
+
+def verify_rows(rows: Iterable[Record], trust: Trust, origin: str | None = None) -> LogVerdict:
+    """Verify one log from the committed records of its audit partition, in order."""
+    walk = LogWalk(trust, origin)
+    rest = iter(rows)
+    while batch := list(islice(rest, BATCH_RECORDS)):
+        walk.feed(batch)
+    return walk.verdict()
+
+
+def verify_files(
+    paths: Sequence[Path], trust: Trust, *, on_rows: OnRows = _ignore
+) -> list[LogVerdict]:
+    """Verify exported segment files, in bounded memory; those of one log are joined.
+
+    Raises:
+        SourceUnreadableError: a file cannot be read at all.
+    """
+    try:
+        logs: dict[str, list[tuple[int, int, Path]]] = {}
+        for number, path in enumerate(paths):
+            origin, first = _whose(path)
+            logs.setdefault(origin or f"\0{number}", []).append((first, number, path))
+        walks = []
+        for log in logs.values():
+            walk = LogWalk(trust, on_rows=on_rows)
+            for *_, path in sorted(log):
+                with path.open("rb") as file:
+                    walk.feed_file(file)
+            walks.append(walk)
+        return [walk.verdict() for walk in walks]
+    except OSError as error:
+        raise SourceUnreadableError(f"{error.filename}: {error.strerror}") from error
+
+
+def _whose(path: Path) -> tuple[str, int]:
+    """The origin and first index a file claims; it may lie, the walk will tell."""
+    with path.open("rb") as file, suppress(BreakError, DecodeError):
+        reader = SegmentReader(file)
+        rows = next(reader.batches(), [])
+        opening = reader.opening or decode_audit_value(rows[0].value or b"") if rows else None
+        if isinstance(opening, Checkpoint):
+            return opening.note.partition("\n")[0], reader.first
+    return "", 0
