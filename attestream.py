@@ -1,1 +1,142 @@
-"""attestream"""
+"""attestream for other people's code: verify logs and the evidence in alerts, offline.
+
+    import attestream
+
+    verdict = attestream.verify_files(["decisions-0.avro"], keys=Path("keys.txt").read_text())
+    verdict.status        # 0: intact
+
+    attestream.verify_evidence(alert.evidence[0], keys=...)    # raises BreakError
+
+Needs nothing but the base install. Keys are the lines `attestream keys show` prints; anchors are
+checkpoint notes kept outside the deployment.
+"""
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+
+from schemas.alerts import Evidence
+from schemas.records import Record
+from streams.audit.checkpoint import CheckpointText
+from streams.audit.leaf import leaf_entry, leaf_hash
+from streams.audit.note import TrustedKeys
+from streams.audit.proofs import (
+    TlogProof,
+    parse_tlog_proof,
+    render_tlog_proof,
+    verify_consistency,
+    verify_inclusion,
+)
+from streams.errors import (
+    AttestreamError,
+    BreakError,
+    SettingsError,
+    SourceUnreadableError,
+    VerificationError,
+)
+from streams.verifier import LogVerdict, Trust, Verdict, open_anchor, verdict_of, verify_leaf
+from streams.verifier import verify_files as _verify_files
+from streams.verifier import verify_rows as _verify_rows
+
+__all__ = [
+    "AttestreamError",
+    "BreakError",
+    "CheckpointText",
+    "Evidence",
+    "LogVerdict",
+    "Record",
+    "SettingsError",
+    "SourceUnreadableError",
+    "TlogProof",
+    "TrustedKeys",
+    "Verdict",
+    "VerificationError",
+    "__version__",
+    "leaf_entry",
+    "leaf_hash",
+    "parse_tlog_proof",
+    "render_tlog_proof",
+    "verify_consistency",
+    "verify_evidence",
+    "verify_files",
+    "verify_inclusion",
+    "verify_rows",
+]
+
+__version__ = version("attestream")
+
+
+def verify_files(
+    paths: Iterable[str | PathLike[str]],
+    *,
+    keys: str | TrustedKeys | None = None,
+    anchors: Iterable[str] = (),
+) -> Verdict:
+    """Verify exported or archived segment files; those of one log are joined.
+
+    Args:
+        paths: the files.
+        keys: the text of a keys file, or keys; None checks shape and roots alone.
+        anchors: checkpoint notes kept outside the deployment.
+
+    Raises:
+        SettingsError: a key or an anchor that cannot be used.
+        SourceUnreadableError: a file cannot be read.
+    """
+    trust = _trust(keys, anchors)
+    return verdict_of(_verify_files([Path(path) for path in paths], trust), trust)
+
+
+def verify_rows(
+    rows: Iterable[Record],
+    *,
+    keys: str | TrustedKeys | None = None,
+    anchors: Iterable[str] = (),
+    origin: str | None = None,
+) -> Verdict:
+    """Verify one log from the committed records of its audit partition, in order.
+
+    Args:
+        rows: what a read_committed consumer gets, from the first offset on.
+        keys: as for `verify_files`.
+        anchors: as for `verify_files`.
+        origin: the log that is expected; None takes it from the first checkpoint.
+
+    Raises:
+        SettingsError: a key or an anchor that cannot be used.
+    """
+    trust = _trust(keys, anchors)
+    return verdict_of([_verify_rows(rows, trust, origin)], trust)
+
+
+def verify_evidence(evidence: Evidence, *, keys: str | TrustedKeys) -> CheckpointText:
+    """Demand that a record stands in its log, as the evidence in an alert says.
+
+    To check the record itself too, compare `evidence.leaf_hash` with `leaf_hash` of what you have.
+
+    Returns:
+        The checkpoint that covers the record: origin, size, root.
+
+    Raises:
+        BreakError: the checkpoint or the inclusion proof is not good.
+        SettingsError: keys that cannot be used.
+    """
+    return verify_leaf(
+        evidence.origin,
+        evidence.index,
+        evidence.leaf_hash,
+        (evidence.inclusion_proof, evidence.checkpoint),
+        _keys(keys),
+    )
+
+
+def _trust(keys: str | TrustedKeys | None, anchors: Iterable[str]) -> Trust:
+    trusted = None if keys is None else _keys(keys)
+    return Trust(
+        keys=trusted, anchors=tuple(open_anchor(note.encode(), trusted) for note in anchors)
+    )
+
+
+def _keys(keys: str | TrustedKeys) -> TrustedKeys:
+    return TrustedKeys.parse(keys) if isinstance(keys, str) else keys

@@ -10,6 +10,8 @@ import pytest
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.local_kafka import LocalKafka, NoBrokerError
 
+pytest_plugins = ["tests.support.s3_fixtures"]
+
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaBroker]:

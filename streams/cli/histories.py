@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from streams.audit.checkpoint import parse_log_name
@@ -101,15 +101,27 @@ async def _verify(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
 
 
 async def _verify_one(address: str, inquiry: Inquiry, unreadable: list[str]) -> list[LogVerdict]:
-    if address.startswith("kafka://"):
-        return await _kafka(address, inquiry)
+    match _kind(address):
+        case "kafka":
+            return await _kafka(address, inquiry)
+        case "archive":
+            return await _archive(address, inquiry)
+        case "embedded":
+            return _embedded(Path(address), inquiry, unreadable)
+        case "proof":
+            return [_proof(Path(address), inquiry)]
+
+
+def _kind(address: str) -> Literal["kafka", "archive", "embedded", "proof"]:
     path = Path(address)
+    if address.startswith("kafka://"):
+        return "kafka"
     if address.startswith("s3://") or (path / "archive" / "v1").is_dir():
-        return await _archive(address, inquiry)
+        return "archive"
     if (path / DATABASE).is_file() or _starts_with(path, SQLITE_MAGIC):
-        return _embedded(path, inquiry, unreadable)
+        return "embedded"
     if _starts_with(path, PROOF_MAGIC):
-        return [_proof(path, inquiry)]
+        return "proof"
     if not path.exists():
         raise SourceUnreadableError("no such file or directory")
     raise SourceUnreadableError("neither a segment, a database, a tlog-proof, nor an archive")
@@ -149,16 +161,14 @@ def _embedded(path: Path, inquiry: Inquiry, unreadable: list[str]) -> list[LogVe
 
     logs = []
     for topic, partition in list_audit_partitions(path):
-        walk = LogWalk(
-            inquiry.trust, _expected(topic, partition, inquiry.trust), on_rows=inquiry.on_rows
-        )
+        walk = LogWalk(inquiry.trust, on_rows=inquiry.on_rows)
         rows = read_partition(path, topic, partition)
         try:
             while page := list(islice(rows, PAGE_RECORDS)):
                 walk.feed(page)
         except SourceUnreadableError as error:
             unreadable.append(f"{path}: {topic}/{partition}: {error}")
-        logs += _unless_empty(walk)
+        logs += _verdicts(walk, (topic, partition), inquiry.trust)
     return logs
 
 
@@ -201,14 +211,13 @@ async def _kafka(address: str, inquiry: Inquiry) -> list[LogVerdict]:
 
 async def _partition(reader: PartitionReader, inquiry: Inquiry) -> list[LogVerdict]:
     """What is committed now; what is appended meanwhile is left for the next time."""
-    expected = _expected(reader.topic, reader.partition, inquiry.trust)
-    walk = LogWalk(inquiry.trust, expected, on_rows=inquiry.on_rows)
+    walk = LogWalk(inquiry.trust, on_rows=inquiry.on_rows)
     offset, end, _ = await reader.bounds()
     while offset < end:
         fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=500)
         walk.feed([row for row in fetched.records if row.offset < end])
         offset = fetched.next_offset
-    return _unless_empty(walk)
+    return _verdicts(walk, (reader.topic, reader.partition), inquiry.trust)
 
 
 def _kafka_address(address: str) -> tuple[str, str, int | None]:
@@ -225,17 +234,16 @@ def _settings(inquiry: Inquiry, prefix: str, **given: str) -> Settings:
     return load_settings(needed | given)
 
 
-def _expected(topic: str, partition: int, trust: Trust) -> str | None:
-    """The origin an anchor says this audit partition has: a log that is empty cannot say it."""
+def _verdicts(walk: LogWalk, audit: tuple[str, int], trust: Trust) -> list[LogVerdict]:
+    """The verdict; none for a log not born yet, that is without a record and without an anchor."""
+    verdict = walk.verdict()
+    if verdict.records or verdict.checkpoints or verdict.breaks:
+        return [verdict]
+    # An empty log cannot say who it is. The anchor of a log of this topic and partition can.
+    topic, partition = audit
     for anchor in trust.anchors:
         name = parse_log_name(anchor.origin)
-        audit = f"audit.{name.topic}" + (f".e{name.epoch}" if name.epoch else "")
-        if name.partition == partition and topic.endswith(audit):
-            return anchor.origin
-    return None
-
-
-def _unless_empty(walk: LogWalk) -> list[LogVerdict]:
-    # An audit partition without a record is a log not born yet, unless an anchor says otherwise.
-    verdict = walk.verdict()
-    return [verdict] if verdict.records or verdict.checkpoints or verdict.breaks else []
+        named = f"audit.{name.topic}" + (f".e{name.epoch}" if name.epoch else "")
+        if name.partition == partition and topic.endswith(named):
+            return [LogWalk(trust, anchor.origin).verdict()]
+    return []

@@ -15,9 +15,14 @@ from typing import BinaryIO
 from schemas.audit_values import decode_audit_value
 from schemas.errors import DecodeError
 from schemas.records import Checkpoint, Record
-from streams.audit.checkpoint import CheckpointText, check_signatures, parse_checkpoint
+from streams.audit.checkpoint import (
+    CheckpointText,
+    check_signatures,
+    parse_checkpoint,
+    parse_log_name,
+)
 from streams.audit.merkle import EMPTY_ROOT
-from streams.audit.note import TrustedKeys
+from streams.audit.note import MalformedError, TrustedKeys
 from streams.audit.trail import Trail
 from streams.errors import BreakError, SettingsError, SourceUnreadableError
 from streams.segments import SegmentReader
@@ -135,9 +140,10 @@ def open_anchor(note: bytes, keys: TrustedKeys | None, name: str = "anchor") -> 
     """
     try:
         text, parsed = parse_checkpoint(note.decode())
+        parse_log_name(text.origin)
         if keys is not None:
             check_signatures(parsed, text.origin, keys)
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, MalformedError) as error:
         raise SettingsError([f"{name}: not a checkpoint note: {error}"]) from error
     except BreakError as error:
         raise SettingsError([f"{name}: {error.detail}"]) from error

@@ -1,0 +1,82 @@
+"""An object store in memory that keeps the laws of one with Object Lock, and its weaknesses.
+
+Versions cannot be changed or removed. Anybody may lay a newer version or a delete marker over
+them, as in S3: `overlay` and `mark_deleted`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import NamedTuple
+
+from streams.errors import ObjectExistsError
+from streams.ports import ObjectInfo, ObjectVersion
+
+__all__ = ["MemoryObjectStore"]
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class _Version(NamedTuple):
+    version_id: str
+    body: bytes | None  # None: a delete marker
+    retain_until: datetime | None
+
+
+@dataclass(slots=True)
+class MemoryObjectStore:
+    """`ObjectStore`. `now` is the server's clock."""
+
+    now: Callable[[], datetime] = lambda: EPOCH
+    _versions: dict[str, list[_Version]] = field(default_factory=dict)
+    _count: int = 0
+
+    async def check_bucket(self) -> None:
+        pass
+
+    async def create(self, key: str, body: bytes, *, retain_days: int) -> str:
+        if any(v.body is not None for v in self._versions.get(key, ())):
+            raise ObjectExistsError(key)
+        return self._add(key, body, self.now() + timedelta(days=retain_days))
+
+    async def get(self, key: str, version_id: str | None = None) -> bytes | None:
+        return next(
+            (
+                v.body
+                for v in self._versions.get(key, ())
+                if v.body is not None and version_id in (None, v.version_id)
+            ),
+            None,
+        )
+
+    async def head(self, key: str, version_id: str) -> ObjectInfo | None:
+        for v in self._versions.get(key, ()):
+            if v.version_id == version_id and v.body is not None:
+                mode = "COMPLIANCE" if v.retain_until else None
+                return ObjectInfo(len(v.body), sha256(v.body).digest(), v.retain_until, mode)
+        return None
+
+    async def versions(self, prefix: str) -> list[ObjectVersion]:
+        return [
+            ObjectVersion(key, v.version_id, len(v.body or b""), v.body is None)
+            for key in sorted(self._versions, key=str.encode)
+            if key.startswith(prefix)
+            for v in self._versions[key]
+        ]
+
+    async def close(self) -> None:
+        pass
+
+    def overlay(self, key: str, body: bytes) -> str:
+        """A newer version over an object, without a lock."""
+        return self._add(key, body, None)
+
+    def mark_deleted(self, key: str) -> None:
+        self._add(key, None, None)
+
+    def _add(self, key: str, body: bytes | None, retain_until: datetime | None) -> str:
+        self._count += 1
+        version_id = f"v{self._count}"
+        self._versions.setdefault(key, []).append(_Version(version_id, body, retain_until))
+        return version_id
