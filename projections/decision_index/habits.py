@@ -160,7 +160,7 @@ class Habits:
         )
 
     def _short(self, left: int, right: int, together: int) -> float:
-        """By how many nats two parts met less often than by chance; 0 where they met more often."""
+        """By how many nats two parts met less often than by chance; 0 where more often."""
         return max(0.0, log((left * right / (self._total + 1) + 1) / (together + 1)))
 
     def _ids_of(self, features: Features) -> _Ids:

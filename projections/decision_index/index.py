@@ -20,7 +20,7 @@ from projections.decision_index.sparse import SparseRows, cosines, dense
 
 __all__ = ["CandidateGraph", "DecisionRows", "MakeGraph", "Near", "Row"]
 
-HOT_ROWS = 1024  # scanned exactly: 20 µs
+HOT_ROWS = 4096  # scanned exactly: 70 µs
 HOT_ROWS_AT_FIRST = 64
 MERGE_ROWS = 16  # moved into the graph at a time: 2 ms
 CANDIDATES = 10
