@@ -8,14 +8,14 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from streams.embedded.failures import explaining
 from streams.embedded.layout import APPLICATION_ID, FORMAT, PAGE_BYTES, TABLES
 from streams.errors import SettingsError, SourceUnreadableError
 
-__all__ = ["connect", "create_file", "create_tables", "is_ours", "readable", "transaction"]
+__all__ = ["connect", "create_database", "judge", "readable", "transaction"]
 
 BUSY_S = 10.0
 PRAGMAS = (
@@ -47,8 +47,7 @@ def connect(path: Path, *, busy_s: float = BUSY_S) -> sqlite3.Connection:
         )
         connection.text_factory = readable
         try:
-            is_ours(connection, path)
-            connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # a new file's only
+            judge(connection, path)
             (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
             for pragma in PRAGMAS:
                 connection.execute(pragma).close()
@@ -82,53 +81,43 @@ def transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
         raise
 
 
-def create_file(path: Path) -> None:
-    """Make the file if there is none, for its owner only; SQLite gives its companions that mode.
+def create_database(path: Path, origin: str | None) -> None:
+    """Make the database, with the identity that stays with it for ever, if there is none.
+
+    It is made whole beside its place and then linked to it: no process ever sees half of it, and
+    of several that make one at once, one is first.
 
     Raises:
         SettingsError: it cannot be made.
+        TransientError: the disk is full or fails.
     """
     if path.exists():
         return
+    new = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        directory = os.open(path.parent, os.O_RDONLY)
-        with suppress(OSError):  # not every file system has it
-            os.fsync(directory)
-        os.close(directory)
+        # SQLite gives the files beside it the same mode.
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        with explaining(path), closing(_opened(new)) as connection:
+            _create_tables(connection, origin)
+        with suppress(FileExistsError):
+            os.link(new, path)
+        _sync_directory(path.parent)
+        # Now this home is who it is.
     except OSError as error:
         raise SettingsError([f"{path} cannot be made: {error.strerror}"]) from error
+    finally:
+        new.unlink(missing_ok=True)
 
 
-def create_tables(connection: sqlite3.Connection, path: Path, origin: str | None) -> None:
-    """Make the tables of an empty file and the identity that stays with it for ever.
-
-    Another process may be doing the same: the one that comes second changes nothing.
-    """
-    with explaining(path), transaction(connection, "BEGIN IMMEDIATE"):
-        if is_ours(connection, path):
-            return
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version={FORMAT}")
-        for statement in TABLES.values():
-            connection.execute(statement)
-        connection.execute(
-            "INSERT INTO identity VALUES (1, ?, ?)",
-            (secrets.token_hex(16), origin or f"embedded-{secrets.token_hex(8)}"),
-        )
-
-
-def is_ours(connection: sqlite3.Connection, path: Path) -> bool:
-    """True for an attestream database of this format, False for an empty file.
+def judge(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is not an attestream database of this format, before anything in it is run.
 
     Raises:
-        SourceUnreadableError: anything else, in one sentence.
+        SourceUnreadableError: why, in one sentence.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     made = dict(connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
-    if application == version == 0 and not made:
-        return False
     if application != APPLICATION_ID:
         raise SourceUnreadableError(f"{path} is not an attestream database")
     if version != FORMAT:
@@ -139,4 +128,30 @@ def is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     for name, statement in TABLES.items():
         if made.get(name) != statement:
             raise SourceUnreadableError(f"{path} is damaged: its table {name} is not as it was")
-    return True
+
+
+def _opened(new: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(new, isolation_level=None)
+    for pragma in (f"page_size={PAGE_BYTES}", "journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}").close()
+    return connection
+
+
+def _create_tables(connection: sqlite3.Connection, origin: str | None) -> None:
+    with transaction(connection, "BEGIN IMMEDIATE"):
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={FORMAT}")
+        for statement in TABLES.values():
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO identity VALUES (1, ?, ?)",
+            (secrets.token_hex(16), origin or f"embedded-{secrets.token_hex(8)}"),
+        )
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

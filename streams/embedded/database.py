@@ -26,8 +26,7 @@ from typing import NamedTuple, Self, TypeVar
 from streams.embedded.arrivals import Arrivals
 from streams.embedded.connections import (
     connect,
-    create_file,
-    create_tables,
+    create_database,
     transaction,
 )
 from streams.embedded.failures import explaining
@@ -82,10 +81,9 @@ class EmbeddedDatabase:
         if not create and not path.is_file():
             raise SettingsError([f"{home} holds no attestream database ({DATABASE})"])
         prepare_home(home)
-        create_file(path)
+        create_database(path, origin)
         connection = connect(path)
         try:
-            create_tables(connection, path, origin)
             with explaining(path):
                 database = cls(path, connection)
         except BaseException:

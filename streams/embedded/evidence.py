@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from streams.embedded.connections import is_ours, readable
+from streams.embedded.connections import judge, readable
 from streams.embedded.failures import FAILURES, explained
 from streams.embedded.home import DATABASE
 from streams.embedded.layout import records_table
@@ -119,13 +119,10 @@ class Evidence:
             connection.text_factory = readable
             for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON"):
                 connection.execute(f"PRAGMA {pragma}").close()
-            ours = is_ours(connection, self.path)
+            judge(connection, self.path)
         except BaseException:
             connection.close()
             raise
-        if not ours:
-            connection.close()
-            raise SourceUnreadableError(f"{self.path} is empty: no attestream database")
         return connection
 
     def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:

@@ -5,6 +5,7 @@ the requests of one connection in order, so a long poll would delay everything b
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ Wire = Any
 
 FIRST_BACKOFF_S = 0.02
 LAST_BACKOFF_S = 1.0
+# The client's own round through all topics; leaders are asked for here, when they are needed.
+METADATA_AGE_MS = 3_600_000
 
 
 class KafkaLink:
@@ -37,8 +40,8 @@ class KafkaLink:
 
     def __init__(self, connection: KafkaConnection) -> None:
         self.connection = connection
-        self._client: Wire = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[Wire] | None = None
+        self._closed = False
         self._leaders: dict[tuple[str, int], int] = {}
 
     async def retrying(self, doing: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -108,9 +111,11 @@ class KafkaLink:
 
     async def close(self) -> None:
         """Idempotent."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        opening, self._opening = self._opening, None
+        self._closed = True
+        if opening is not None:
+            with contextlib.suppress(Exception):
+                await (await opening).close()
 
     async def _send(self, node: int, request: Wire, *, long_poll: bool = False) -> Wire:
         client = await self._opened()
@@ -118,17 +123,26 @@ class KafkaLink:
         return await client.send(node, request, group=group)
 
     async def _opened(self) -> Wire:
-        if self._client is not None:
-            return self._client
-        async with self._opening:
-            if self._client is None:
-                client = AIOKafkaClient(
-                    **self.connection.client_arguments(), metadata_max_age_ms=3_600_000
-                )
-                try:
-                    await client.bootstrap()
-                except BaseException:
-                    await client.close()
-                    raise
-                self._client = client
-            return self._client
+        if self._closed:
+            raise RuntimeError("this link is closed")
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+        opening = self._opening
+        try:
+            # Shielded: aiokafka leaves a socket open behind a start that is cancelled.
+            return await asyncio.shield(opening)
+        except (KafkaError, OSError):
+            if self._opening is opening and opening.done():
+                self._opening = None
+            raise
+
+    async def _open(self) -> Wire:
+        client = AIOKafkaClient(
+            **self.connection.client_arguments(), metadata_max_age_ms=METADATA_AGE_MS
+        )
+        try:
+            await client.bootstrap()
+        except BaseException:
+            await client.close()
+            raise
+        return client

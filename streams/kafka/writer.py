@@ -23,9 +23,10 @@ from aiokafka.errors import (
 )
 from aiokafka.producer import sender
 
-from streams.errors import FencedError, OutcomeUnknownError, SettingsError
+from streams.errors import FencedError, OutcomeUnknownError, SettingsError, TransientError
 from streams.kafka.connection import REFUSALS, KafkaConnection, bounded, refuse
 from streams.kafka.link import Wire
+from streams.kafka.reader import KafkaPartitionReader
 from streams.ports import Appended, NewRecord
 
 __all__ = ["Compression", "KafkaPartitionWriter", "WriterOptions", "transactional_id_of"]
@@ -78,7 +79,7 @@ class KafkaPartitionWriter:
         self._timeout_ms = options.transaction_timeout_ms
         self._producer: Wire = None
         self._usable = False
-        self._last_offset: int | None = None
+        self._last: Appended | None = None
 
     @property
     def topic(self) -> str:
@@ -205,8 +206,8 @@ class KafkaPartitionWriter:
         await self._check_offsets(placed, counts)
         await producer.commit_transaction()
         # Now the records are committed, whether or not this process lives to know it.
-        self._last_offset = placed[0] + len(records) - 1
-        return Appended(placed[0], self._last_offset)
+        self._last = Appended(placed[0], placed[0] + len(records) - 1)
+        return self._last
 
     def _batches(self, records: Sequence[NewRecord]) -> list[Any]:
         batches = [self._producer.create_batch()]
@@ -236,12 +237,31 @@ class KafkaPartitionWriter:
                     f"appending to {self._name()}: a batch is at offset {offset}, not at {due}"
                 )
             due = offset + count
-        if self._last_offset is not None and first < self._last_offset + 2:
-            await self._abort()
-            raise OutcomeUnknownError(
-                f"appending to {self._name()}: records begin at offset {first}, but the ones "
-                f"before ended at {self._last_offset}: the log was cut"
-            )
+        last = self._last
+        if last is None or first > last.last_offset + 1:
+            return
+        if first == last.last_offset + 1 and await self._marker_was_lost(last):
+            return
+        await self._abort()
+        raise OutcomeUnknownError(
+            f"appending to {self._name()}: records begin at offset {first}, but the ones before "
+            f"ended at {last.last_offset}: the log was cut"
+        )
+
+    async def _marker_was_lost(self, last: Appended) -> bool:
+        """Whether the transaction before stands in the log, still open: this commit ends it too.
+
+        Measured: a single broker, killed between the answer to a commit and the marker, may come
+        back and forget the marker. Had the records themselves been cut instead, the
+        read-committed end would be behind them.
+        """
+        reader = KafkaPartitionReader(self._connection, self.topic, self.partition)
+        try:
+            return (await reader.bounds()).end <= last.first_offset
+        except TransientError:
+            return False
+        finally:
+            await reader.close()
 
     async def _confirm(self) -> None:
         await self._producer.begin_transaction()

@@ -15,6 +15,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -40,6 +41,7 @@ COMPONENT = re.compile(r"[^./\\\x00][^/\\\x00]*")
 # Nothing but an operator ends these; all other errors of a disk may pass.
 OPERATORS_ERRORS = {
     errno.EACCES,
+    errno.EEXIST,  # a file where a folder is needed
     errno.EPERM,
     errno.EROFS,
     errno.ENOTDIR,
@@ -135,20 +137,21 @@ class DirectoryObjectStore:
                 os.fchmod(handle, READ_ONLY)
                 os.utime(handle, (until, until))
                 os.fsync(handle)
-            self._sweep(folder, now)
+            self._sweep(unfinished, now)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
         return unfinished
 
-    def _sweep(self, folder: Path, now: float) -> None:
+    def _sweep(self, mine: Path, now: float) -> None:
         # What a process left behind that died while writing. Its age is that of the inode, as the
         # modification time may be the retention date already.
         if self._is_swept:
             return
-        for entry in os.scandir(folder):
-            if entry.stat().st_ctime < now - UNFINISHED_KEPT_S:
-                Path(entry.path).unlink(missing_ok=True)
+        for left in mine.parent.iterdir():
+            with suppress(FileNotFoundError):
+                if left != mine and left.stat().st_ctime < now - UNFINISHED_KEPT_S:
+                    left.unlink()
         self._is_swept = True
 
     def _versions(self, prefix: str) -> list[ObjectVersion]:

@@ -97,15 +97,16 @@ def schema_digests(schemas: Mapping[str, str]) -> dict[str, str]:
     return {name: sha256(text.encode()).hexdigest() for name, text in sorted(schemas.items())}
 
 
-def read_segment(data: bytes, *, first: int = 0) -> Segment:
-    """All of a segment; at most 256 MiB of rows.
+def read_segment(data: bytes, *, first: int = 0, bytes_max: int = SEGMENT_BYTES_MAX) -> Segment:
+    """All of a segment, in memory.
 
     Args:
         data: the file.
         first: the index its name says, for the break of a file that cannot say its own.
+        bytes_max: of values; more is a break, found before much more is in memory.
 
     Raises:
-        BreakError: as `SegmentReader`, and `archive` where there is more.
+        BreakError: as `SegmentReader`, and `archive` where there is more than `bytes_max`.
     """
     reader = SegmentReader(BytesIO(data), first=first)
     rows: list[Record] = []
@@ -113,8 +114,8 @@ def read_segment(data: bytes, *, first: int = 0) -> Segment:
     for batch in reader.batches():
         rows += batch
         size += sum(len(row.value or b"") for row in batch)
-        if size > SEGMENT_BYTES_MAX:
-            raise reader.fault(f"rows of more than {SEGMENT_BYTES_MAX} bytes")
+        if size > bytes_max:
+            raise reader.fault(f"rows of more than {bytes_max} bytes")
     return Segment(reader.opening, reader.schemas, rows)
 
 

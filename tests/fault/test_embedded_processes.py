@@ -66,7 +66,7 @@ def heard(process: subprocess.Popen[str]) -> str:
 
 
 def check_whole_batches(home: Path) -> int:
-    """Every transaction is there wholly or not at all, offsets are dense; the number of records."""
+    """Every transaction is there wholly or not at all, offsets are dense; how many records."""
     records = list(read_partition(home, AUDIT, 0))
     assert [r.offset for r in records] == list(range(len(records)))
     at = 0

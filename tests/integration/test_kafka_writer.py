@@ -177,7 +177,7 @@ async def test_a_log_cut_behind_the_writer_is_noticed_before_the_commit(
     writer = KafkaPartitionWriter(kafka.connection(), topic, 0)
     await writer.start()
     await writer.append([NewRecord(0, b"first")])
-    writer._last_offset = 1000
+    writer._last = Appended(1000, 1000)
     with pytest.raises(OutcomeUnknownError, match="the log was cut"):
         await writer.append([NewRecord(0, b"second")])
     await writer.close()
@@ -218,7 +218,9 @@ async def test_appends_ride_through_a_broker_that_is_killed(tmp_path: Path) -> N
         appending = asyncio.create_task(writer.append([NewRecord(1, b"1")]))
         await asyncio.sleep(0.5)
         await asyncio.to_thread(local.start)
-        assert await appending == Appended(2, 2)
+        # Killed between the answer to a commit and its marker, a single broker may forget the
+        # marker; then the next transaction is at 1, and its commit is the first one's as well.
+        assert (await appending).first_offset in {1, 2}
         await writer.append([NewRecord(2, b"2")])
         reader = KafkaPartitionReader(broker.connection(), topic, 0)
         assert [r.value for r in await read_all(reader)] == [b"0", b"1", b"2"]

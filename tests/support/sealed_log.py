@@ -74,10 +74,16 @@ class SealedLog:
         self._offset += 1
 
 
-def batches_of(log: SealedLog, position: Position | None = None) -> Iterator[SealedBatch]:
+def batches_of(
+    log: SealedLog,
+    position: Position | None = None,
+    *,
+    origin: str = ORIGIN,
+    keys: TrustedKeys | None = KEYS,
+) -> Iterator[SealedBatch]:
     """What the read loop hands to a projection that stands at `position`."""
     index, opening, offset = position or Position(0, None, None)
-    trail = Trail(ORIGIN, KEYS, opening)
+    trail = Trail(origin, keys, opening)
     pending: deque[SealedRecord] = deque()
     for row in log.rows:
         value = decode_audit_value(row.value or b"")

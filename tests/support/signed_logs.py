@@ -1,6 +1,6 @@
 """Small signed logs, honest ones, and the means to forge them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -10,7 +10,7 @@ from schemas.audit_values import (
     encode_audit_record,
     encode_checkpoint,
 )
-from schemas.records import AuditRecord, Checkpoint, Record, Source
+from schemas.records import AuditRecord, Checkpoint, Record
 from streams.audit.checkpoint import CheckpointText, make_note
 from streams.audit.merkle import Frontier
 from streams.audit.note import ED25519, TrustedKeys, Vkey
@@ -57,16 +57,18 @@ class SignedLog:
         self.frontier = Frontier()
         self.leaves: list[bytes] = []
         self.next_source_offset = 100
+        self._offset = 0
         self.checkpoint()
 
     def append(self, sources: Iterable[Record]) -> "SignedLog":
         """Seal source records, in a transaction of their own."""
         plan = plan_batch(self.frontier, TOPIC, PARTITION, list(sources))
         for new in plan.records:
-            self.rows.append(Record(self._next_offset(), new.timestamp, new.key, new.value))
+            self.rows.append(Record(self._offset, new.timestamp, new.key, new.value))
+            self._offset += 1
         self.frontier = plan.frontier
         self.leaves += plan.leaves
-        self.rows and self._pass_marker()
+        self._offset += 1  # the transaction's marker
         return self
 
     def extend(self, count: int, size: int = 200) -> "SignedLog":
@@ -83,6 +85,7 @@ class SignedLog:
         frontier = Frontier()
         frontier.extend(self.leaves[: self.frontier.size if size is None else size])
         self.rows.append(self.checkpoint_row(frontier, key=key))
+        self._offset += 2
         return self
 
     def checkpoint_row(self, frontier: Frontier, *, key: Key | None = None) -> Record:
@@ -91,14 +94,9 @@ class SignedLog:
 
     def row(self, value: AuditRecord | Checkpoint, timestamp: int = 0) -> Record:
         """A record of the partition, at its end."""
-        encode = encode_checkpoint if isinstance(value, Checkpoint) else encode_audit_record
-        return Record(self._next_offset(), timestamp, None, encode(value))  # type: ignore[arg-type]
-
-    def _next_offset(self) -> int:
-        return self.rows[-1].offset + 1 if self.rows else 0
-
-    def _pass_marker(self) -> None:
-        pass
+        if isinstance(value, Checkpoint):
+            return Record(self._offset, timestamp, None, encode_checkpoint(value))
+        return Record(self._offset, timestamp, None, encode_audit_record(value))
 
 
 def usual_log(key: Key = KEY) -> SignedLog:
@@ -127,12 +125,9 @@ def checkpoint_of(row: Record) -> Checkpoint:
     return value
 
 
-def rewritten(row: Record, **fields: object) -> Record:
-    """The row with fields of its audit record replaced; those of its source too."""
-    record = audit_record(row)
-    source = {name: fields.pop(name) for name in Source._fields if name in fields}
-    record = record._replace(source=record.source._replace(**source), **fields)  # type: ignore[arg-type]
-    return row._replace(value=encode_audit_record(record))
+def rewritten(row: Record, change: Callable[[AuditRecord], AuditRecord]) -> Record:
+    """The row with its audit record changed; its stored leaf hash stays, unless that is changed."""
+    return row._replace(value=encode_audit_record(change(audit_record(row))))
 
 
 def renumbered(rows: Iterable[Record]) -> list[Record]:

@@ -27,6 +27,7 @@ from schemas.framing import ReferenceKind, SchemaReference
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.record_types import ALERT, DEAD_LETTER, DECISION, MUTATION
 from schemas.records import Record
+from schemas.sources.reading import Json
 from tests.support.events import (
     full_alert,
     full_decision,
@@ -73,7 +74,7 @@ def body_of(value: bytes) -> bytes:
     return value[10:]
 
 
-def as_golden(value: Any) -> Any:
+def as_golden(value: Json) -> Json:
     match value:
         case bytes():
             return f"hex:{value.hex()}"

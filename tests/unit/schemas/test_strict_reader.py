@@ -167,24 +167,37 @@ def test_nested_arrays_of_two_blocks_are_read_once() -> None:
     assert time.process_time() - started < 1
 
 
-def hostile_decisions() -> dict[str, bytes]:
-    """Bodies of a megabyte made to cost as much as they can."""
-    read = RECORD_TYPES[DECISION].read
-    head, tail = b"\x02a" + b"\0" * 5, bytes(200)
-    blank = next(n for n in range(20, 60) if _is_whole(read, head + b"\x02" + bytes(n) + tail))
-    allow = bytearray(blank)
-    bodies = {}
-    for name, marks in {"blank": b"\0", "alike": b"\x02", "alternating": b"\x02\x04"}.items():
-        items = []
-        for mark in marks:
-            allow[DECISION_PLACE] = mark
-            items.append(bytes(allow))
-        count = 1_040_000 // blank
-        many = b"".join(items) * (count // len(items))
-        bodies[name] = head + long(count // len(items) * len(items)) + many + b"\0" + tail
-    return bodies
+def decision_body(evaluations: Json) -> bytes:
+    out = io.BytesIO()
+    datum = {"event_id": "a", "evaluations": evaluations}
+    schemaless_writer(out, RECORD_TYPES[DECISION].plain, datum)
+    return out.getvalue()
 
 
-@pytest.mark.parametrize("body", [])
-def test_a_hostile_megabyte_takes_bounded_time_and_memory(body: bytes) -> None:
-    pass
+HOSTILE: dict[str, list[Json]] = {
+    "blank evaluations": [{}],
+    "alike evaluations": [{"decision": "ALLOW"}],
+    "alternating evaluations": [{"decision": "ALLOW"}, {"decision": "DENY"}],
+    "busy evaluations": [
+        {"id": x, "subject": {"id": x}, "action": {"name": x}, "agents": [{"id": x}] * 2}
+        for x in "ab"
+    ],
+    "many roles": [{"subject": {"roles": ["a"] * 40_000}}],
+}
+
+
+def repeated(name: str, size: int) -> bytes:
+    return decision_body(HOSTILE[name] * max(1, size // len(decision_body(HOSTILE[name]))))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_megabyte_takes_bounded_time_and_memory(name: str) -> None:
+    started = time.process_time()
+    read_whole(RECORD_TYPES[DECISION].read, repeated(name, 1_040_000), 0)
+    assert time.process_time() - started < 3
+    data = repeated(name, 100_000)
+    tracemalloc.start()
+    read_whole(RECORD_TYPES[DECISION].read, data, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60 * len(data)

@@ -1,0 +1,28 @@
+"""python -m bench [--quick] [PART...]: print every figure of docs/benchmarks.md."""
+
+import argparse
+
+from bench import embedded, sealing
+from bench.measuring import machine
+
+PARTS = {
+    "sealing": ("Sealing on Kafka", sealing.report),
+    "embedded": ("Embedded engine and verification", embedded.report),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--quick", action="store_true", help="fewer events and rounds")
+    arguments = parser.parse_args()
+    print(f"Machine: {machine()}.\n")
+    for name in arguments.parts or PARTS:
+        title, report = PARTS[name]
+        print(f"## {title}\n")
+        print("\n".join(report(quick=arguments.quick)), flush=True)
+        print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Seals COUNT records of a filled topic with the real services; prints rate and CPU as JSON.
+
+    python -m bench.seal_worker BOOTSTRAP SOURCE PARTITIONS COUNT RECORDS_MAX FOLDER
+
+A process of its own, like each baseline, so that nothing of another round is in its memory.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+
+from streams.app import Deployment, SealingService, kafka_connection, signer_of, trusted_keys
+from streams.clock import SystemClock
+from streams.kafka.engine import KafkaEngine
+from streams.objects.locations import S3Connection, open_object_store
+from streams.settings import load_settings
+from streams.telemetry import metrics
+from streams.telemetry.health import Health
+from streams.topology import Topology
+
+
+class OneSource(Topology):
+    """Seals the decisions alone: the other topics would only wait beside them."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.decisions,)
+
+
+def sealed() -> float:
+    family = next(iter(metrics.SEALED_RECORDS.collect()))
+    return sum(s.value for s in family.samples if s.name.endswith("_total"))
+
+
+async def main(bootstrap: str, source: str, count: int, records_max: str, folder: str) -> None:
+    settings = load_settings(
+        {
+            "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+            "ATTESTREAM_ORIGIN": f"bench.example/{folder.rsplit('/', 1)[-1]}",
+            "ATTESTREAM_DECISIONS_TOPIC": source,
+            "ATTESTREAM_ARCHIVE": folder,
+            "ATTESTREAM_SEAL_RECORDS_MAX": records_max,
+            "ATTESTREAM_TOPIC_PREFIX": f"{folder.rsplit('/', 1)[-1]}.",
+            "AUDIT_SIGNING_PRIVATE_KEY": "11" * 32,
+        }
+    )
+    assert settings.origin
+    topology = OneSource(
+        base=settings.origin, decisions=source, memory="unused", prefix=settings.topic_prefix
+    )
+    engine = KafkaEngine(kafka_connection(settings), topology)
+    signer = signer_of(settings)
+    service = SealingService(
+        Deployment(
+            settings=settings,
+            engine=engine,
+            objects=open_object_store(folder, S3Connection()),
+            signer=signer,
+            keys=trusted_keys(signer, topology.base),
+            health=Health(),
+            clock=SystemClock(),
+        )
+    )
+    task = asyncio.create_task(service.run())
+    while not sealed():
+        await asyncio.sleep(0.001)
+        if task.done():
+            task.result()
+    first, began = sealed(), time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    while sealed() < count:
+        await asyncio.sleep(0.002)
+        if task.done():
+            task.result()
+    wall = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    done = sealed() - first
+    cpu = (after.ru_utime - before.ru_utime) / done * 1e6
+    task.cancel()
+    await asyncio.wait({task})
+    await engine.close()
+    print(json.dumps({"rate": done / wall, "cpu_us": cpu}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[4]), sys.argv[5], sys.argv[6]))

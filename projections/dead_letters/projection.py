@@ -1,0 +1,96 @@
+"""The dead letters of one log, published exactly once beside it.
+
+Nothing is kept but the output itself: a start walks the log from its beginning, and decodes what
+lies behind the last dead letter.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from projections.dead_letters.fold import Decode, dead_letter_of
+from projections.derived import DerivedWriter, MakeReader, MakeWriter, Output
+from projections.ports import Position, SealedBatch
+from schemas.codec import decode_dead_letter, encode_dead_letter
+from schemas.errors import RejectedInput
+from schemas.records import Record
+from streams.telemetry.metrics import DEAD_LETTERS
+
+__all__ = ["DeadLetterProjection", "DeadLetterWorld"]
+
+CHUNK = 64  # records between two yields to the event loop: 3 ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterWorld:
+    """What one log's dead letters need.
+
+    Attributes:
+        make_writer: a writer, not started, of the dead-letter partition.
+        make_reader: a reader of the same partition.
+        decode: raises RejectedInput for what the readers of this source cannot use.
+        schema_id: the registry's id of the schema of dead letters; None where there is no registry.
+    """
+
+    make_writer: MakeWriter
+    make_reader: MakeReader
+    decode: Decode
+    schema_id: int | None = None
+
+
+class DeadLetterProjection:
+    """Publishes the dead letters of one log."""
+
+    def __init__(self, world: DeadLetterWorld, origin: str) -> None:
+        self._world = world
+        self._origin = origin
+        self._output = DerivedWriter(
+            world.make_writer, world.make_reader, origin, dead_letter_leaf
+        )
+
+    async def resume(self) -> Position:
+        """Fence other writers of the output and read how far it goes.
+
+        Raises:
+            TransientError, FencedError, OutcomeUnknownError: open anew.
+        """
+        await self._output.start()
+        return Position(0, None, None)
+
+    async def apply(self, batch: SealedBatch) -> None:
+        """Publish the dead letters of one batch.
+
+        Raises:
+            FencedError, OutcomeUnknownError: open anew; nothing is published twice.
+        """
+        outputs: list[Output] = []
+        reasons: list[str] = []
+        for number, record in enumerate(batch.records):
+            if record.index <= self._output.published:
+                continue
+            if number % CHUNK == CHUNK - 1:
+                await asyncio.sleep(0)
+            letter = dead_letter_of(self._origin, record, self._world.decode)
+            if letter is not None:
+                value = encode_dead_letter(letter, self._world.schema_id)
+                outputs.append(Output(record.index, record.source.timestamp, value))
+                reasons.append(letter.reason.value)
+        if outputs:
+            await self._output.publish(outputs)
+            for reason in reasons:
+                DEAD_LETTERS.labels(batch.records[0].source.topic, reason).inc()
+
+    async def idle(self) -> None:
+        """Nothing waits for more."""
+
+    async def close(self) -> None:
+        """Idempotent, never raises."""
+        await self._output.close()
+
+
+def dead_letter_leaf(record: Record) -> tuple[str, int] | None:
+    """Origin and leaf of a published dead letter; None where the record is none."""
+    try:
+        letter = decode_dead_letter(record)
+    except RejectedInput:
+        return None
+    return letter.origin, letter.index

@@ -1,0 +1,152 @@
+"""Output that is derived from a log and published exactly once: alerts, dead letters.
+
+A derived record goes to the partition of its input's number, which has one fenced, transactional
+writer, and all records of one leaf go in one transaction. So the last committed record of the
+output says up to which leaf everything was published, and nothing else needs to be remembered:
+whoever takes over reads it back and goes on behind it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from schemas.records import Record
+from streams.errors import TransientError
+from streams.ports import NewRecord, PartitionReader, PartitionWriter
+
+__all__ = ["DerivedWriter", "MakeReader", "MakeWriter", "Output"]
+
+PAGE_OFFSETS = 500  # read back at a time
+WAIT_MS = 200
+TRANSACTION_RECORDS = 500
+TRANSACTION_BYTES = 2**20
+SETTLE_S, SETTLE_TRIES = 0.05, 100
+FETCH_TRIES = 25
+
+MakeWriter = Callable[[], PartitionWriter]
+MakeReader = Callable[[], PartitionReader]
+LeafOf = Callable[[Record], tuple[str, int] | None]
+
+
+class Output(NamedTuple):
+    """One record to be published for leaf `index`, of `timestamp` in ms (-1 for none)."""
+
+    index: int
+    timestamp: int
+    value: bytes
+
+
+class DerivedWriter:
+    """The one writer of the derived output of one log."""
+
+    def __init__(
+        self, make_writer: MakeWriter, make_reader: MakeReader, origin: str, leaf_of: LeafOf
+    ) -> None:
+        """`leaf_of` tells origin and leaf index of a published record, None of a foreign one."""
+        self._make_writer = make_writer
+        self._make_reader = make_reader
+        self._origin = origin
+        self._leaf_of = leaf_of
+        self._writer: PartitionWriter | None = None
+        self._published = -1
+
+    @property
+    def published(self) -> int:
+        """The last leaf with a record in the output; -1 where there is none."""
+        return self._published
+
+    async def start(self) -> None:
+        """Fence every other writer, then read back how far the output goes.
+
+        Raises:
+            TransientError: a server failed, or a transaction stays open.
+            FencedError, OutcomeUnknownError: open anew.
+        """
+        await self.close()
+        self._writer = self._make_writer()
+        # Now nobody else can add to the output: what is read back below stays the last of it.
+        await self._writer.start()
+        reader = self._make_reader()
+        try:
+            self._published = await self._read_back(reader)
+        finally:
+            await reader.close()
+
+    async def publish(self, outputs: Sequence[Output]) -> int:
+        """Publish what lies behind `published`; how many records that were.
+
+        `outputs` rise by leaf and are complete for each leaf they name. After an error the writer
+        is of no further use.
+
+        Raises:
+            FencedError, OutcomeUnknownError: open anew.
+        """
+        assert self._writer is not None, "published before start"
+        new = [output for output in outputs if output.index > self._published]
+        for chunk in _transactions(new):
+            await self._writer.append(
+                [NewRecord(max(output.timestamp, 0), output.value) for output in chunk]
+            )
+            # Now the chunk is committed: a crash here leads to no second one, by the read-back.
+            self._published = chunk[-1].index
+        return len(new)
+
+    async def close(self) -> None:
+        """Idempotent, never raises."""
+        if self._writer is not None:
+            await self._writer.close()
+            self._writer = None
+
+    async def _read_back(self, reader: PartitionReader) -> int:
+        """The last leaf of this log in the output, looked for from its end."""
+        start, end = await _settled(reader)
+        while start < end:
+            first = max(start, end - PAGE_OFFSETS)
+            found = await self._last_leaf(reader, first, end)
+            if found is not None:
+                return found
+            end = first
+        return -1
+
+    async def _last_leaf(self, reader: PartitionReader, first: int, end: int) -> int | None:
+        last: int | None = None
+        offset, waited = first, 0
+        while offset < end:
+            fetched = await reader.fetch(offset, max_records=PAGE_OFFSETS, max_wait_ms=WAIT_MS)
+            if fetched.next_offset <= offset:
+                waited += 1
+                if waited > FETCH_TRIES:
+                    raise TransientError(f"{reader.topic}: nothing comes at offset {offset}")
+            for record in fetched.records:
+                leaf = self._leaf_of(record) if record.offset < end else None
+                if leaf is not None and leaf[0] == self._origin:
+                    last = leaf[1]
+            offset = fetched.next_offset
+        return last
+
+
+async def _settled(reader: PartitionReader) -> tuple[int, int]:
+    """Start and end with no transaction open: the last commit's marker may still be on its way."""
+    for _ in range(SETTLE_TRIES):
+        start, end, high_watermark = await reader.bounds()
+        if end == high_watermark:
+            return start, end
+        await asyncio.sleep(SETTLE_S)
+    raise TransientError(f"{reader.topic}/{reader.partition}: a transaction stays open")
+
+
+def _transactions(outputs: Sequence[Output]) -> list[list[Output]]:
+    """Cut between leaves, within the limits; one leaf stays whole whatever its size."""
+    chunks: list[list[Output]] = []
+    chunk: list[Output] = []
+    size = 0
+    for output in outputs:
+        full = len(chunk) >= TRANSACTION_RECORDS or size >= TRANSACTION_BYTES
+        if chunk and full and output.index > chunk[-1].index:
+            chunks.append(chunk)
+            chunk, size = [], 0
+        chunk.append(output)
+        size += len(output.value)
+    if chunk:
+        chunks.append(chunk)
+    return chunks
