@@ -29,9 +29,9 @@ LeafOf = Callable[[Record], tuple[str, int] | None]
 
 
 class Output(NamedTuple):
-    """One record to be published for leaf `index`, of `timestamp` in ms (-1 for none)."""
+    """One record to be published for a leaf, of `timestamp` in ms (-1 for none)."""
 
-    index: int
+    leaf: int
     timestamp: int
     value: bytes
 
@@ -82,13 +82,13 @@ class DerivedWriter:
             FencedError, OutcomeUnknownError: open anew.
         """
         assert self._writer is not None, "published before start"
-        new = [output for output in outputs if output.index > self._published]
+        new = [output for output in outputs if output.leaf > self._published]
         for chunk in _transactions(new):
             await self._writer.append(
                 [NewRecord(max(output.timestamp, 0), output.value) for output in chunk]
             )
             # Now the chunk is committed: a crash here leads to no second one, by the read-back.
-            self._published = chunk[-1].index
+            self._published = chunk[-1].leaf
         return len(new)
 
     async def close(self) -> None:
@@ -142,7 +142,7 @@ def _transactions(outputs: Sequence[Output]) -> list[list[Output]]:
     size = 0
     for output in outputs:
         full = len(chunk) >= TRANSACTION_RECORDS or size >= TRANSACTION_BYTES
-        if chunk and full and output.index > chunk[-1].index:
+        if chunk and full and output.leaf > chunk[-1].leaf:
             chunks.append(chunk)
             chunk, size = [], 0
         chunk.append(output)

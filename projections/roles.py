@@ -18,7 +18,55 @@ ALL_ROLES = (SEALER, INDEX, ARCHIVE, DEAD_LETTERS, MEMORY)
 
 def projection_specs(deployment: Deployment) -> list[RoleSpec]:
     """Every projection of this deployment, by role."""
-    return [_archive(deployment)]
+    return [_index(deployment), _archive(deployment), _dead_letters(deployment)]
+
+
+def _index(d: Deployment) -> RoleSpec:
+    from projections.decision_index.projection import (  # noqa: PLC0415  # as its role runs
+        DecisionIndex,
+        DecisionIndexWorld,
+    )
+    from projections.decision_index.scoring import Rules  # noqa: PLC0415
+
+    topology = d.engine.topology
+    rules = Rules(
+        threshold=d.settings.risk_threshold,
+        warm_up=d.settings.warm_up,
+        alerts_per_hour=d.settings.alerts_per_hour,
+    )
+
+    def make(topic: str, partition: int) -> DecisionIndex:
+        world = DecisionIndexWorld(
+            make_writer=lambda: d.engine.writer(topology.alerts, partition),
+            make_reader=lambda: d.engine.reader(topology.alerts, partition),
+            rules=rules,
+            clock=d.clock,
+        )
+        return DecisionIndex(world, topology.origin(topic, partition))
+
+    return RoleSpec(name=INDEX, sources=(topology.decisions,), make=make)
+
+
+def _dead_letters(d: Deployment) -> RoleSpec:
+    from projections.dead_letters.projection import (  # noqa: PLC0415  # as its role runs
+        DeadLetterProjection,
+        DeadLetterWorld,
+    )
+    from schemas.codec import decode_decision, decode_mutation  # noqa: PLC0415
+
+    topology = d.engine.topology
+    decode = {topology.decisions: decode_decision, topology.memory: decode_mutation}
+
+    def make(topic: str, partition: int) -> DeadLetterProjection:
+        letters = topology.dead_letters(topic)
+        world = DeadLetterWorld(
+            make_writer=lambda: d.engine.writer(letters, partition),
+            make_reader=lambda: d.engine.reader(letters, partition),
+            decode=decode[topic],
+        )
+        return DeadLetterProjection(world, topology.origin(topic, partition))
+
+    return RoleSpec(name=DEAD_LETTERS, sources=(topology.decisions, topology.memory), make=make)
 
 
 def _archive(d: Deployment) -> RoleSpec:
@@ -30,9 +78,7 @@ def _archive(d: Deployment) -> RoleSpec:
         keys=d.keys,
         clock=d.clock,
         retain_days=d.settings.retention_days,
-        rules=CutRules(
-            bytes_max=d.settings.segment_bytes, records_max=d.settings.segment_records
-        ),
+        rules=CutRules(bytes_max=d.settings.segment_bytes, records_max=d.settings.segment_records),
     )
     topology = d.engine.topology
     return RoleSpec(

@@ -110,10 +110,11 @@ class OpenSegment:
             assert record.index == self.first + len(self._records)
             self._records.append(record.record)
             self._leaves.append(record.leaf)
-            self.bytes += len(record.record.value or b"") + ROW_BYTES
+            self.bytes += _bytes(record.record)
         is_closing = batch.size == self.first and batch.checkpoint == self.opening
         if batch.size >= self.first and not is_closing:
             self._sealings.append(_Sealing(batch.size, batch.checkpoint, batch.checkpoint_record))
+            self.bytes += _bytes(batch.checkpoint_record)
         first_ms = _first_time(batch)
         self.begun_ms = self.begun_ms or max(self.watermark_ms, first_ms)
         self.watermark_ms = max(self.watermark_ms, first_ms, batch.checkpoint_record.timestamp)
@@ -151,7 +152,8 @@ class OpenSegment:
             for s in self._sealings
             if s.size > size or (s.size == size and s.checkpoint != closing)
         ]
-        rest.bytes = sum(len(row.value or b"") + ROW_BYTES for row in rest._records)
+        rest.bytes = sum(map(_bytes, rest._records))
+        rest.bytes += sum(_bytes(s.record) for s in rest._sealings)
         rest.watermark_ms = self.watermark_ms
         rest.begun_ms = self.watermark_ms if rest._records else 0
         return rest
@@ -166,7 +168,7 @@ def cut_before(segment: OpenSegment, batch: SealedBatch, rules: CutRules) -> boo
     """Whether `segment` closes before `batch` is added to it."""
     if not segment.records:
         return False
-    added = sum(len(r.record.value or b"") + ROW_BYTES for r in batch.records)
+    added = sum(_bytes(r.record) for r in batch.records) + _bytes(batch.checkpoint_record)
     first_ms = max(segment.watermark_ms, _first_time(batch))
     return (
         segment.bytes + added > rules.bytes_max
@@ -186,6 +188,10 @@ def cut_after(segment: OpenSegment, rules: CutRules) -> bool:
 def _first_time(batch: SealedBatch) -> int:
     # A record without a timestamp has 0 in an audit partition.
     return batch.records[0].record.timestamp if batch.records else 0
+
+
+def _bytes(row: Record) -> int:
+    return len(row.value or b"") + ROW_BYTES
 
 
 def _offset(row: Record) -> int:

@@ -25,23 +25,29 @@ def dead_letter_of(origin: str, record: SealedRecord, decode: Decode) -> DeadLet
 
     Content that only the holder of a key can read is no dead letter: its readers are elsewhere.
     """
-    digest: bytes | None = None
     try:
         content = decode_content(record.content)
-        match content:
-            case Encrypted():
-                return None
-            case Omitted(length, omitted):
-                raise DecodeError(
-                    "TOO_LARGE", f"{length} bytes, sealed by digest {omitted.hex()} only"
-                )
-            case Plain(key, value, headers):
-                if value is not None:
-                    digest = sha256(value).digest()
-                decode(Record(record.source.offset, record.source.timestamp, key, value, headers))
-                return None
     except RejectedInput as rejected:
-        reason, detail = rejected.reason, rejected.detail
+        return _letter(origin, record, None, rejected)
+    match content:
+        case Encrypted():
+            return None
+        case Omitted(length, digest):
+            detail = f"{length} bytes, sealed as their digest {digest.hex()}"
+            return _letter(origin, record, None, DecodeError("TOO_LARGE", detail))
+        case Plain(key, value, headers):
+            try:
+                source = record.source
+                decode(Record(source.offset, source.timestamp, key, value, headers))
+            except RejectedInput as rejected:
+                return _letter(origin, record, value, rejected)
+            return None
+
+
+def _letter(
+    origin: str, record: SealedRecord, value: bytes | None, rejected: RejectedInput
+) -> DeadLetter:
+    known = rejected.reason in set(Reason)
     return DeadLetter(
         origin=origin,
         index=record.index,
@@ -49,7 +55,7 @@ def dead_letter_of(origin: str, record: SealedRecord, decode: Decode) -> DeadLet
         partition=record.source.partition,
         offset=record.source.offset,
         timestamp=record.source.timestamp,
-        reason=Reason(reason) if reason in set(Reason) else Reason.UNKNOWN,
-        detail=detail[:DETAIL_CHARS],
-        value_sha256=digest,
+        reason=Reason(rejected.reason) if known else Reason.UNKNOWN,
+        detail=rejected.detail[:DETAIL_CHARS],
+        value_sha256=None if value is None else sha256(value).digest(),
     )

@@ -28,7 +28,7 @@ class DeadLetterWorld:
         make_writer: a writer, not started, of the dead-letter partition.
         make_reader: a reader of the same partition.
         decode: raises RejectedInput for what the readers of this source cannot use.
-        schema_id: the registry's id of the schema of dead letters; None where there is no registry.
+        schema_id: the registry's id of the dead letters' schema; None without a registry.
     """
 
     make_writer: MakeWriter

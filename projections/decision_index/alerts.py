@@ -95,9 +95,10 @@ def explain(assessment: Assessment) -> str:
     if not neighbours:
         return f"No decision was known before: {_short(summary_of(features))}."
     nearest = neighbours[0]
+    where = f"leaf {nearest.leaf}, seen {_times(nearest.times)}"
+    what = _short(summary_of(nearest.features))
     sentences = [
-        f"The nearest of the decisions before is {found.similarity:.0%} alike: leaf {nearest.leaf}, "
-        f"seen {_times(nearest.times)}: {_short(summary_of(nearest.features))}.",
+        f"The nearest decision before is {found.similarity:.0%} alike ({where}): {what}.",
         f"{_short(features.principal)} had {known} decisions before.",
     ]
     unlike = [difference for difference in differences if not difference.observed_count]
@@ -158,7 +159,7 @@ def _finding_alert(finding: Finding, evidence: Evidence, stamp: Stamp) -> Anomal
 
 
 def _summary_alert(summary: Summary, evidence: Evidence, stamp: Stamp) -> AnomalyAlert:
-    # Several tenants may be told of at one leaf: each has a rule id, and so an alert id, of its own.
+    # Several tenants may be told of at one leaf: each has a rule id of its own, so an alert id.
     tenant, held = summary.tenant, summary.held
     rule = Rule(
         id=f"{HELD_BACK_RULE}/{tenant}" if tenant else HELD_BACK_RULE,

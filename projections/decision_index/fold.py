@@ -8,7 +8,7 @@ then learned, findings included: what was once alerted is known the next time.
 The state is one object, changed in place: `DecisionFold` is what a snapshot would hold.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ __all__ = [
     "Difference",
     "Finding",
     "Neighbour",
+    "Scored",
     "Summary",
     "Tallies",
 ]
@@ -124,6 +125,18 @@ class _Risky(NamedTuple):
     near: Sequence[Near]
 
 
+class Scored(NamedTuple):
+    """A leaf that was scored and is to be learned; `decision` is None where it holds none."""
+
+    leaf: int
+    timestamp: int
+    decision: AuthorizationDecision | None
+    features: Sequence[Features]
+    digests: Sequence[bytes]
+    new: Mapping[bytes, Vector]
+    risky: Sequence[_Risky]
+
+
 class _Tenant:
     """What is known of one tenant in one log."""
 
@@ -157,31 +170,54 @@ class DecisionFold:
 
     @property
     def memory_bytes(self) -> int:
-        """What the rows take, near enough."""
-        return sum(tenant.rows.memory_bytes for tenant in self._tenants.values())
+        """What rows and counts take, near enough."""
+        tenants = self._tenants.values()
+        return sum(tenant.rows.memory_bytes + tenant.habits.memory_bytes for tenant in tenants)
 
     def apply(self, record: SealedRecord) -> list[Finding | Summary]:
         """Score and learn one leaf; what it makes known, summaries first."""
+        return self.learn(self.score(record))
+
+    def score(self, record: SealedRecord) -> Scored:
+        """Decode and score one leaf; nothing is learned yet."""
+        decision = None if self._rules.mode is Mode.OFF else self._decoded(record)
+        if decision is None:
+            return Scored(record.index, record.source.timestamp, None, (), (), {}, ())
+        told = [features_of(decision, evaluation) for evaluation in decision.evaluations]
+        digests = [digest_of(features) for features in told]
+        tenant = self._tenant(decision.tenant)
+        warm = tenant.leaves < self._rules.warm_up
+        new: dict[bytes, Vector] = {}
+        risky: list[_Risky] = []
+        for position, (features, digest) in enumerate(zip(told, digests, strict=True)):
+            # A decision learned before has a distance, and so a risk, of 0.
+            if digest not in new and tenant.rows.find(digest) is None:
+                new[digest] = embed(features)
+                found = None if warm else self._exact_risk(tenant, features, new[digest])
+                if found is not None:
+                    risky.append(_Risky(position, features, *found))
         timestamp = record.source.timestamp
-        if timestamp >= 0:
-            self._timestamp = timestamp
-        told: list[Finding | Summary] = self._summaries(record.index)
+        return Scored(record.index, timestamp, decision, told, digests, new, risky)
+
+    def learn(self, scored: Scored) -> list[Finding | Summary]:
+        """Learn the leaf scored last; what it makes known, summaries first."""
+        if scored.timestamp >= 0:
+            self._timestamp = scored.timestamp
+        told: list[Finding | Summary] = self._summaries(scored.leaf)
         self.tallies.leaves += 1
-        if self._rules.mode is Mode.OFF:
+        decision = scored.decision
+        if decision is None:
             return told
-        try:
-            content = decode_content(record.content)
-            if not isinstance(content, Plain):
-                self.tallies.unreadable += 1
-                return told
-            source = Record(record.source.offset, record.source.timestamp, *content)
-            decision = decode_decision(source, self._schemas)
-        except RejectedInput:
-            # Dead letters are another projection's; here it is as if the leaf were not there.
-            self.tallies.unreadable += 1
-            return told
-        finding = self._decide(record.index, decision)
-        return [*told, finding] if finding else told
+        tenant = self._tenant(decision.tenant)
+        if scored.risky:
+            finding = self._finding(tenant, scored.leaf, decision, scored.risky)
+            told += [finding] if finding else []
+        tenant.leaves += 1
+        for features, digest in zip(scored.features, scored.digests, strict=True):
+            tenant.habits.learn(features)
+            tenant.rows.learn(digest, features, scored.new.get(digest), scored.leaf)
+        self.tallies.evaluations += len(scored.features)
+        return told
 
     def assess(self, features: Features, k: int = NEIGHBOURS) -> Assessment:
         """What would be said about an evaluation now; nothing is learned by asking."""
@@ -199,28 +235,17 @@ class DecisionFold:
         known = self._tenants.get(tenant)
         return [] if known is None else _neighbours(known.rows, known.rows.nearest(vector, k))
 
-    def _decide(self, leaf: int, decision: AuthorizationDecision) -> Finding | None:
-        tenant = self._tenant(decision.tenant)
-        tenant.leaves += 1
-        told = [features_of(decision, evaluation) for evaluation in decision.evaluations]
-        digests = [digest_of(features) for features in told]
-        new: dict[bytes, Vector] = {}
-        risky: list[_Risky] = []
-        for position, (features, digest) in enumerate(zip(told, digests, strict=True)):
-            # A decision learned before has a distance, and so a risk, of 0.
-            if digest not in new and tenant.rows.find(digest) is None:
-                new[digest] = embed(features)
-                found = None
-                if tenant.leaves > self._rules.warm_up:
-                    found = self._exact_risk(tenant, features, new[digest])
-                if found is not None:
-                    risky.append(_Risky(position, features, *found))
-        finding = self._finding(tenant, leaf, decision, risky) if risky else None
-        for features, digest in zip(told, digests, strict=True):
-            tenant.habits.learn(features)
-            tenant.rows.learn(digest, features, new.get(digest), leaf)
-        self.tallies.evaluations += len(told)
-        return finding
+    def _decoded(self, record: SealedRecord) -> AuthorizationDecision | None:
+        """The decision of a leaf; None is as if it held none: dead letters are told elsewhere."""
+        try:
+            content = decode_content(record.content)
+            if isinstance(content, Plain):
+                source = Record(record.source.offset, record.source.timestamp, *content)
+                return decode_decision(source, self._schemas)
+        except RejectedInput:
+            pass
+        self.tallies.unreadable += 1
+        return None
 
     def _exact_risk(
         self, tenant: _Tenant, features: Features, vector: Vector
@@ -240,7 +265,7 @@ class DecisionFold:
         return (exact, near) if exact.risk >= threshold else None
 
     def _finding(
-        self, tenant: _Tenant, leaf: int, decision: AuthorizationDecision, risky: list[_Risky]
+        self, tenant: _Tenant, leaf: int, decision: AuthorizationDecision, risky: Sequence[_Risky]
     ) -> Finding | None:
         self.tallies.findings += len(risky)
         public = [found for found in risky if self._rules.publishes(found.features.principal)]

@@ -67,6 +67,11 @@ class Habits:
         """Evaluations learned."""
         return self._total
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the counts take, near enough."""
+        return len(self._counts) * 120 + len(self._ids) * 200
+
     def known(self, principal: str) -> int:
         """How many evaluations of a principal were learned."""
         return self._count(PRINCIPAL, self._id(principal))

@@ -9,6 +9,7 @@ is acted on depends on the graph.
 Rows move from the scanned ones into the graph a few at a time, when the scanned ones are full.
 """
 
+from array import array
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -69,9 +70,12 @@ class DecisionRows:
     def __init__(self, make_graph: MakeGraph, hot_rows: int = HOT_ROWS) -> None:
         self._rows_of: dict[bytes, int] = {}
         self._features: list[Features] = []
-        self._times: list[int] = []
-        self._firsts: list[int] = []
-        self._lasts: list[int] = []
+        # One copy of each word and set of roles, however many rows have them.
+        self._words: dict[str, str] = {}
+        self._role_sets: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._times = array("Q")
+        self._firsts = array("Q")
+        self._lasts = array("Q")
         self._vectors = SparseRows()
         self._hot_capacity = hot_rows
         # Row r of the hot ones stands at r modulo the length; those of the graph are overwritten.
@@ -84,7 +88,7 @@ class DecisionRows:
     @property
     def memory_bytes(self) -> int:
         """What the index takes, near enough."""
-        tables = len(self) * 350  # digest, features, counts: Python objects
+        tables = len(self) * 330 + len(self._words) * 170  # Python objects
         return tables + self._vectors.memory_bytes + self._hot.nbytes + self._graph.memory_bytes
 
     def find(self, digest: bytes) -> int | None:
@@ -144,11 +148,21 @@ class DecisionRows:
         self._make_room(row)
         self._hot[row % len(self._hot)] = dense(vector)
         self._rows_of[digest] = row
-        self._features.append(features)
+        self._features.append(self._shared(features))
         self._times.append(1)
         self._firsts.append(leaf)
         self._lasts.append(leaf)
         self._vectors.append(vector)
+
+    def _shared(self, features: Features) -> Features:
+        once = self._words.setdefault
+        tenant, principal, roles, *others = features
+        return Features(
+            once(tenant, tenant),
+            once(principal, principal),
+            self._role_sets.setdefault(roles, roles),
+            *(once(word, word) for word in others),
+        )
 
     def _make_room(self, row: int) -> None:
         """Room for one more hot row: a longer buffer while it may grow, else into the graph."""

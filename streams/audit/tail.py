@@ -19,11 +19,13 @@ class Settled(NamedTuple):
         before: the compact range under the checkpoint before.
         leaves: the leaf hashes it newly covers; empty where not all of them are in hand.
         altered: the index of the record to blame, and why; None where all is well.
+        is_folded: the leaves fold to the signed root, the computed ones or the stored ones.
     """
 
     before: tuple[bytes, ...]
     leaves: list[bytes]
     altered: tuple[int, str] | None
+    is_folded: bool
 
 
 class Tail:
@@ -91,7 +93,8 @@ class Tail:
         if size > self.due:
             self.first = self.due = size
         self.frontier = claimed
-        return Settled(before.nodes, leaves, altered)
+        is_folded = len(leaves) == size - before.size
+        return Settled(before.nodes, leaves, altered, is_folded)
 
     def _blame(
         self, claimed: Frontier, leaves: list[bytes]

@@ -121,6 +121,7 @@ class Trail:
         self._usual: UsualRecords | None = None  # until the log is known and has begun
         self._began = False
         self._unreadable_at = -1
+        self._is_doubted = False
         self._in_file = False
         self._source_offset = self._record_offset = self._checkpoint_offset = -1
         if origin is not None:
@@ -303,8 +304,10 @@ class Trail:
         if claimed is None:
             return None
         first, settled = self.size, self._tail.settle(claimed)
-        if settled.altered is not None:
+        # Where a record of these was found wrong, that its leaf does not fold is no news.
+        if settled.altered is not None and (settled.is_folded or not self._is_doubted):
             self._break("altered", *settled.altered)
+        self._is_doubted = False
         self._begin(opened)
         self.checkpoints += 1
         origin, size, root = opened.text
@@ -391,4 +394,5 @@ class Trail:
         if blamed < index:
             # What is wrong here may follow from a record before that is known to be altered.
             self._on_break(BreakError("altered", blamed, NOT_ITS_LEAF))
+        self._is_doubted |= kind in {"altered", "sequence"}
         self._on_break(BreakError(kind, index, detail))

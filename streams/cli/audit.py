@@ -19,14 +19,15 @@ from streams.cli.options import in_directory
 from streams.engine import Engine
 from streams.errors import SettingsError, SourceUnreadableError
 from streams.history import find_record, last_records, read_range, read_tail
-from streams.ports import PartitionReader
-from streams.segments import encode_segment
+from streams.ports import Bounds, PartitionReader
+from streams.segments import encode_block, encode_head
 from streams.settings import load_settings
 
 __all__ = ["audit"]
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, nothing else.")
 FOLLOW_WAIT_MS = 1000
+EXPORT_ROWS = 500
 
 
 class Log(NamedTuple):
@@ -214,27 +215,37 @@ async def _show(origin: str, index: int) -> dict[str, Any]:
 async def _export(origin: str, out: Path) -> int:
     async with _log(origin) as (_, log):
         bounds = await log.reader.bounds()
-        rows = await read_range(log.reader, bounds.start, bounds.end)
-    sealed = _sealed_rows(rows, origin)
-    out.write_bytes(encode_segment(origin, 0, None, sealed))
-    return sum(
-        1 for row in sealed if isinstance(decode_audit_value(row.value or b""), AuditRecord)
-    )
+        end = await read_tail(log.reader, bounds, origin, None)
+        if end is None:
+            raise SourceUnreadableError(f"{origin} holds no record yet")
+        # A crash leaves an unfinished file of another name; nothing that looks like an export.
+        unfinished = out.with_name(f"{out.name}.unfinished")
+        with unfinished.open("wb") as file:
+            file.write(encode_head(origin, 0, None))
+            async for rows in _sealed_rows(log, bounds, end.signed.size):
+                file.write(encode_block(origin, 0, rows))
+        unfinished.rename(out)
+        return end.signed.size
 
 
-def _sealed_rows(rows: list[Record], origin: str) -> list[Record]:
-    values = [decode_audit_value(row.value or b"") for row in rows]
-    last = max((i for i, v in enumerate(values) if isinstance(v, Checkpoint)), default=None)
-    if last is None:
-        raise SourceUnreadableError(f"{origin} has no checkpoint yet: nothing is sealed")
-    closing = values[last]
-    assert isinstance(closing, Checkpoint)
-    size = open_note(closing.note, origin, None).size
-    return [
-        row
-        for row, value in zip(rows[: last + 1], values, strict=False)
-        if isinstance(value, Checkpoint) or value.index < size
-    ]
+async def _sealed_rows(log: Log, bounds: Bounds, size: int) -> AsyncIterator[list[Record]]:
+    """Everything up to the checkpoint of `size`, without the records it does not cover."""
+    offset, closed = bounds.start, False
+    while not closed and offset < bounds.end:
+        fetched = await log.reader.fetch(offset, max_records=EXPORT_ROWS, max_wait_ms=50)
+        offset = fetched.next_offset
+        rows = []
+        for row in fetched.records:
+            value = decode_audit_value(row.value or b"")
+            if isinstance(value, AuditRecord) and value.index >= size:
+                continue
+            rows.append(row)
+            if isinstance(value, Checkpoint):
+                closed = open_note(value.note, log.origin, None).size == size and size > 0
+                if closed:
+                    break
+        if rows:
+            yield rows
 
 
 def _shown(row: Record, origin: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from streams.segments.reader import (
     schema_digests,
     segment_marker,
 )
-from streams.segments.writer import encode_segment
+from streams.segments.writer import encode_block, encode_head, encode_segment
 
 __all__ = [
     "ARCHIVE",
@@ -49,6 +49,8 @@ __all__ = [
     "anchors_prefix",
     "check_origin",
     "claim_name",
+    "encode_block",
+    "encode_head",
     "encode_segment",
     "manifest_name",
     "manifests_prefix",

@@ -22,7 +22,7 @@ from streams.segments.reader import (
 )
 from streams.segments.rows import encode_rows
 
-__all__ = ["encode_segment"]
+__all__ = ["encode_block", "encode_head", "encode_segment"]
 
 BLOCK_BYTES = 256 * 2**10  # of rows, before compression
 DEFLATE_LEVEL = 3  # half the time of 6 for 4 % more bytes, measured on audit records
@@ -39,17 +39,26 @@ def encode_segment(
         opening: the checkpoint that closed the segment before, None for the first.
         rows: records and checkpoints verbatim, in the order of the partition.
     """
-    marker = segment_marker(origin, first)
+    blocks = (encode_block(origin, first, block) for block in _blocks(rows))
+    return b"".join((encode_head(origin, first, opening), *blocks))
+
+
+def encode_head(origin: str, first: int, opening: Checkpoint | None) -> bytes:
+    """What stands before the blocks of a segment; arguments as `encode_segment`."""
     metadata = {"avro.codec": CODEC, "avro.schema": ROW_SCHEMA}
     if opening is not None:
         metadata[OPENING] = b64encode(encode_checkpoint(opening)).decode()
     metadata |= {SCHEMA + name: text for name, text in SCHEMA_TEXTS.items()}
     pairs = [encode_bytes(k.encode()) + encode_bytes(v.encode()) for k, v in metadata.items()]
-    parts = [MAGIC, encode_long(len(pairs)), *pairs, b"\x00", marker]
-    for block in _blocks(rows):
-        body = zlib.compress(encode_rows(block), DEFLATE_LEVEL, RAW_DEFLATE)
-        parts += [encode_long(len(block)), encode_bytes(body), marker]
-    return b"".join(parts)
+    return b"".join(
+        (MAGIC, encode_long(len(pairs)), *pairs, b"\x00", segment_marker(origin, first))
+    )
+
+
+def encode_block(origin: str, first: int, rows: Sequence[Record]) -> bytes:
+    """One block of a segment: some rows, at least one, compressed together."""
+    body = zlib.compress(encode_rows(rows), DEFLATE_LEVEL, RAW_DEFLATE)
+    return encode_long(len(rows)) + encode_bytes(body) + segment_marker(origin, first)
 
 
 def _blocks(rows: Sequence[Record]) -> Iterator[Sequence[Record]]:

@@ -23,6 +23,7 @@ ORIGIN = f"{BASE}/{TOPIC}/0"
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 PUBLIC_KEY = KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 KEYS = TrustedKeys([Vkey(BASE, ED25519, PUBLIC_KEY)])
+NEW_KEY, NEW_SIGNATURE = b"\x08" * 32, bytes(64)  # of a key nobody trusts yet
 START_MS = 1_760_000_000_000
 
 
@@ -55,11 +56,14 @@ class SealedLog:
             self._commit(record)
         self._offset += 1
 
-    def checkpoint(self, size: int | None = None) -> Checkpoint:
-        """A checkpoint over the first `size` records, all by default."""
+    def checkpoint(self, size: int | None = None, *, rotated: bool = False) -> Checkpoint:
+        """A checkpoint over the first `size` records, all by default; `rotated`: two lines."""
         frontier = self._frontiers[self.size if size is None else size]
         text = CheckpointText(ORIGIN, frontier.size, frontier.root())
         note = make_note(text, ED25519, PUBLIC_KEY, KEY.sign(text.render().encode()))
+        if rotated:
+            new = make_note(text, ED25519, NEW_KEY, NEW_SIGNATURE)
+            note += new.removeprefix(text.render() + "\n")
         last = self.rows[-1].timestamp if self.rows else 0
         self._commit(checkpoint_record(note, frontier, last))
         self._offset += 1

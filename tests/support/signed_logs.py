@@ -126,7 +126,7 @@ def checkpoint_of(row: Record) -> Checkpoint:
 
 
 def rewritten(row: Record, change: Callable[[AuditRecord], AuditRecord]) -> Record:
-    """The row with its audit record changed; its stored leaf hash stays, unless that is changed."""
+    """The row with its audit record changed; the stored leaf hash is not fitted to it."""
     return row._replace(value=encode_audit_record(change(audit_record(row))))
 
 

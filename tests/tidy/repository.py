@@ -75,3 +75,8 @@ def headings(markdown: str, level: int) -> list[str]:
     """Texts of the headings of one level, outside code blocks."""
     pattern = re.compile(rf"^{'#' * level} +(.+?)\s*$", re.MULTILINE)
     return pattern.findall(prose(markdown))
+
+
+def expect_none(problems: list[str]) -> None:
+    """Fail with every problem on a line of its own."""
+    assert not problems, "\n" + "\n".join(problems)

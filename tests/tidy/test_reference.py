@@ -19,7 +19,7 @@ from tests.tidy.reference_pages import (
     render_schemas,
     schema_texts,
 )
-from tests.tidy.repository import Repository, headings
+from tests.tidy.repository import Repository, expect_none, headings
 
 RULES = "infra/prometheus/alerts.yaml"
 RUNBOOK_HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
@@ -78,12 +78,12 @@ def runbook_problems(repository: Repository) -> list[str]:
 
 def test_every_setting_is_in_the_reference(repository: Repository) -> None:
     page = repository.text("docs/reference/settings.md")
-    assert unmatched(page, setting_names(), r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|\bPORT\b") == []
+    expect_none(unmatched(page, setting_names(), r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|\bPORT\b"))
 
 
 def test_every_metric_is_in_the_reference(repository: Repository) -> None:
     page = repository.text("docs/reference/metrics.md")
-    assert unmatched(page, metric_names(), OURS.pattern) == []
+    expect_none(unmatched(page, metric_names(), OURS.pattern))
 
 
 def test_every_topic_is_in_the_reference(repository: Repository) -> None:
@@ -116,7 +116,7 @@ def test_the_schema_reference_is_what_the_schemas_say() -> None:
 
 
 def test_every_page_has_a_runbook_of_four_headings(repository: Repository) -> None:
-    assert runbook_problems(repository) == []
+    expect_none(runbook_problems(repository))
 
 
 def test_rules_ask_only_for_metrics_that_exist(repository: Repository) -> None:

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from tests.tidy.repository import Repository
+from tests.tidy.repository import Repository, expect_none
 
 MODULE_LINES_MAX = 400
 TEST_MODULE_LINES_MAX = 500
@@ -44,15 +44,15 @@ def large_files(repository: Repository) -> list[str]:
 
 
 def test_modules_are_short(repository: Repository) -> None:
-    assert long_modules(repository) == []
+    expect_none(long_modules(repository))
 
 
 def test_functions_are_short(repository: Repository) -> None:
-    assert long_functions(repository) == []
+    expect_none(long_functions(repository))
 
 
 def test_no_file_is_large(repository: Repository) -> None:
-    assert large_files(repository) == []
+    expect_none(large_files(repository))
 
 
 def test_a_long_module_function_and_file_are_seen(tmp_path: Path) -> None:

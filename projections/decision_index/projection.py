@@ -1,0 +1,204 @@
+"""The decision index of one log: its state in memory, its alerts published exactly once.
+
+The state is rebuilt from leaf 0 at every start; alerts of leaves the output already speaks of are
+worked out again and not published again. The work is done on the event loop, in chunks of a few
+milliseconds: Python holds its lock through nearly all of it, so a thread would not run beside the
+loop but make it wait 5 ms for the lock, at each turn. So only the loop ever touches the state, and
+a search between two chunks sees whole leaves.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from projections.decision_index.alerts import Stamp, alerts_of
+from projections.decision_index.embedding import Features, embed_known
+from projections.decision_index.fold import (
+    Assessment,
+    DecisionFold,
+    Finding,
+    Neighbour,
+    Summary,
+    Tallies,
+)
+from projections.decision_index.graph import FoldedGraph
+from projections.decision_index.index import MakeGraph
+from projections.decision_index.scoring import Rules
+from projections.derived import DerivedWriter, MakeReader, MakeWriter, Output
+from projections.ports import Position, SealedBatch
+from schemas.codec import BUILT_IN, SchemaLookup, decode_alert, encode_alert
+from schemas.errors import RejectedInput
+from schemas.records import Record
+from streams.errors import TransientError
+from streams.ports import Clock
+from streams.telemetry import metrics
+
+__all__ = ["DecisionIndex", "DecisionIndexWorld"]
+
+CHUNK_EVALUATIONS = 32  # between two yields to the event loop: 3 ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionIndexWorld:
+    """What the decision index of one log needs.
+
+    Attributes:
+        make_writer: a writer, not started, of the alert partition.
+        make_reader: a reader of the same partition.
+        rules: when a decision is alerted.
+        clock: for metrics only; no verdict depends on it.
+        schemas: schemas of producers.
+        schema_id: the registry's id of the alerts' schema; None without a registry.
+        replayed: the log is a copy that is replayed: its alerts say so, and page nobody.
+        make_graph: candidates; no verdict depends on it.
+    """
+
+    make_writer: MakeWriter
+    make_reader: MakeReader
+    rules: Rules
+    clock: Clock
+    schemas: SchemaLookup = BUILT_IN
+    schema_id: int | None = None
+    replayed: bool = False
+    make_graph: MakeGraph = FoldedGraph
+
+
+class DecisionIndex:
+    """Scores, learns and alerts on the decisions of one log."""
+
+    def __init__(self, world: DecisionIndexWorld, origin: str) -> None:
+        self._world = world
+        self._fold = self._empty()
+        self._stamp = Stamp.of(world.rules, replayed=world.replayed)
+        self._output = DerivedWriter(world.make_writer, world.make_reader, origin, alert_leaf)
+        self._size = 0
+        self._shown = _Shown()
+
+    @property
+    def size(self) -> int:
+        """Leaves applied."""
+        return self._size
+
+    @property
+    def tallies(self) -> Tallies:
+        """What happened since the last start."""
+        return self._fold.tallies
+
+    async def resume(self) -> Position:
+        """Fence other writers of the alerts, read how far they go, and begin with nothing learned.
+
+        Raises:
+            TransientError, FencedError, OutcomeUnknownError: open anew.
+        """
+        self._fold = self._empty()
+        self._size = 0
+        await self._output.start()
+        return Position(0, None, None)
+
+    async def apply(self, batch: SealedBatch) -> None:
+        """Score and learn one batch, and publish its alerts.
+
+        Raises:
+            FencedError, OutcomeUnknownError: open anew; nothing is published twice.
+        """
+        told = await self._fold_batch(batch)
+        new = [item for item in told if item.leaf > self._output.published]
+        if new:
+            await self._publish(new, batch)
+        self._size = batch.size
+        self._shown.update(self._fold)
+
+    async def idle(self) -> None:
+        """Check that no alert speaks of a leaf the log does not have.
+
+        Raises:
+            TransientError: one does; what the log lost may come again.
+        """
+        if self._output.published >= self._size:
+            raise TransientError(
+                f"an alert speaks of leaf {self._output.published}, "
+                f"the log has {self._size} sealed leaves"
+            )
+
+    async def close(self) -> None:
+        """Idempotent, never raises."""
+        self._shown.clear()
+        await self._output.close()
+
+    def search(self, query: Features, k: int) -> list[Neighbour]:
+        """The `k` decisions of the query's tenant nearest to it, by the fields it names."""
+        return self._fold.nearest(query.tenant, embed_known(query), k)
+
+    def explain(self, features: Features) -> Assessment:
+        """What would be said about a decision now; nothing is learned by asking."""
+        return self._fold.assess(features)
+
+    def _empty(self) -> DecisionFold:
+        return DecisionFold(self._world.rules, self._world.make_graph, self._world.schemas)
+
+    async def _fold_batch(self, batch: SealedBatch) -> list[Finding | Summary]:
+        fold, now = self._fold, self._world.clock.monotonic
+        told: list[Finding | Summary] = []
+        done = 0
+        for record in batch.records:
+            began = now()
+            scored = fold.score(record)
+            learning = now()
+            told += fold.learn(scored)
+            ended = now()
+            evaluations = len(scored.features)
+            if evaluations:
+                metrics.VECTOR_SEARCH.observe((learning - began) / evaluations)
+                metrics.VECTOR_INSERT.observe((ended - learning) / evaluations)
+                metrics.ANOMALY_CHECKS.inc(evaluations)
+                metrics.EMBEDDING_PROCESSED.inc(evaluations)
+            done += max(evaluations, 1)
+            if done >= CHUNK_EVALUATIONS:
+                done = 0
+                await asyncio.sleep(0)
+        return told
+
+    async def _publish(self, new: Sequence[Finding | Summary], batch: SealedBatch) -> None:
+        alerts = alerts_of(new, batch, self._stamp)
+        first = batch.first
+        outputs = [
+            Output(
+                item.leaf,
+                batch.records[item.leaf - first].source.timestamp,
+                encode_alert(alert, self._world.schema_id),
+            )
+            for item, alert in zip(new, alerts, strict=True)
+        ]
+        await self._output.publish(outputs)
+        for alert in alerts:
+            metrics.ANOMALY_ALERTS.labels(alert.severity.value).inc()
+
+
+def alert_leaf(record: Record) -> tuple[str, int] | None:
+    """Origin and leaf of a published alert; None where the record is none."""
+    try:
+        alert = decode_alert(record)
+    except RejectedInput:
+        return None
+    if not alert.evidence:
+        return None
+    return alert.evidence[0].origin, alert.evidence[0].index
+
+
+class _Shown:
+    """This index's share in gauges that several indexes of one process add up to."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._bytes = 0
+
+    def update(self, fold: DecisionFold) -> None:
+        self._show(fold.rows, fold.memory_bytes)
+
+    def clear(self) -> None:
+        self._show(0, 0)
+
+    def _show(self, rows: int, size: int) -> None:
+        metrics.VECTOR_STORE_SIZE.inc(rows - self._rows)
+        metrics.VECTOR_MEMORY.inc(size - self._bytes)
+        self._rows, self._bytes = rows, size

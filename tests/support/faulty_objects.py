@@ -1,0 +1,67 @@
+"""An object store whose calls fail as networks and processes do, at the calls one names."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Literal
+
+from streams.errors import OutcomeUnknownError, TransientError
+from streams.ports import ObjectInfo, ObjectStore, ObjectVersion
+from tests.support.archives import Died
+
+__all__ = ["FATES", "Fate", "FaultyObjects"]
+
+Fate = Literal["", "lost", "applied but failed", "died before", "died after"]
+FATES: tuple[Fate, ...] = ("lost", "applied but failed", "died before", "died after")
+
+
+class FaultyObjects:
+    """`ObjectStore` over another one.
+
+    `fate(call, number)` says what becomes of a call such as `create a/key`; calls are counted from
+    0, over all archivers that share this store. Every call lets others run first.
+    """
+
+    def __init__(self, objects: ObjectStore, fate: Callable[[str, int], Fate]) -> None:
+        self._objects = objects
+        self._fate = fate
+        self.calls: list[str] = []
+
+    async def create(self, key: str, body: bytes, *, retain_days: int) -> str:
+        created: str = await self._call(
+            f"create {key}", self._objects.create(key, body, retain_days=retain_days)
+        )
+        return created
+
+    async def get(self, key: str, version_id: str | None = None) -> bytes | None:
+        got: bytes | None = await self._call(f"get {key}", self._objects.get(key, version_id))
+        return got
+
+    async def head(self, key: str, version_id: str) -> ObjectInfo | None:
+        info: ObjectInfo | None = await self._call(
+            f"head {key}", self._objects.head(key, version_id)
+        )
+        return info
+
+    async def versions(self, prefix: str) -> list[ObjectVersion]:
+        found: list[ObjectVersion] = await self._call(
+            f"versions {prefix}", self._objects.versions(prefix)
+        )
+        return found
+
+    async def close(self) -> None:
+        await self._objects.close()
+
+    async def _call(self, name: str, call: Any) -> Any:  # noqa: ANN401
+        fate = self._fate(name, len(self.calls))
+        self.calls.append(name)
+        await asyncio.sleep(0)
+        if fate in {"lost", "died before"}:
+            call.close()
+            raise Died if fate == "died before" else TransientError(f"{name} was lost")
+        answer = await call
+        await asyncio.sleep(0)
+        if fate == "died after":
+            raise Died
+        if fate == "applied but failed":
+            raise (OutcomeUnknownError if name.startswith("create") else TransientError)(name)
+        return answer
