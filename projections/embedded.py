@@ -16,7 +16,7 @@ from streams.settings import Settings
 from streams.telemetry.health import Health
 from streams.telemetry.logs import get_log
 
-__all__ = ["Pipeline", "run_embedded"]
+__all__ = ["IDLE_ONCE_S", "Pipeline", "run_embedded", "until_settled"]
 
 IDLE_ONCE_S = 0.2
 POLL_S = 0.1
@@ -66,7 +66,7 @@ async def run_embedded(settings: Settings, *, once: bool) -> None:
         async with open_deployment(settings, health, SystemClock()) as deployment:
             pipeline = Pipeline(deployment)
             if once:
-                await _until_settled(pipeline, health)
+                await until_settled(pipeline, health)
                 return
             host, port = settings.http_host, settings.http_port
             async with serve(host, port, health, search) as url:
@@ -74,7 +74,12 @@ async def run_embedded(settings: Settings, *, once: bool) -> None:
                 await pipeline.run()
 
 
-async def _until_settled(pipeline: Pipeline, health: Health) -> None:
+async def until_settled(pipeline: Pipeline, health: Health) -> None:
+    """Run the pipeline until everything that was sent is sealed and derived.
+
+    Raises:
+        VerificationError: a partition was stopped by a verdict.
+    """
     running = asyncio.create_task(pipeline.run())
     try:
         agreed = 0

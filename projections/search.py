@@ -1,2 +1,4 @@
 """Local search."""
+
+
 class LocalSearch: ...

@@ -1,2 +1,4 @@
 """Search pages."""
+
+
 class SearchPages: ...

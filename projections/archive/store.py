@@ -138,7 +138,7 @@ class ArchiveStore:
         if not numbers:
             return NOTHING
         *_, before, first = sorted({-1, *numbers})
-        stored = await self._oldest(manifest_name(self.origin, first), first)
+        stored = await self._existing(manifest_name(self.origin, first), first)
         manifest = Manifest.parse(stored[1], first=first)
         await self._check_link(manifest, before)
         name = segment_name(self.origin, first)
@@ -161,7 +161,7 @@ class ArchiveStore:
     async def _check_link(self, manifest: Manifest, before: int) -> None:
         first, due, previous = manifest.first_index, 0, FIRST_PREVIOUS
         if before >= 0:
-            _, data = await self._oldest(manifest_name(self.origin, before), before)
+            _, data = await self._existing(manifest_name(self.origin, before), before)
             due = Manifest.parse(data, first=before).last_index + 1
             previous = sha256(data).hexdigest()
         if (first, manifest.previous) != (due, previous):
@@ -170,9 +170,10 @@ class ArchiveStore:
     async def _adopt(self, head: Head, known: list[bytes] | None = None) -> Stored | None:
         """The segment behind `head`, verified and completed; None where there is none."""
         name = segment_name(self.origin, head.size)
-        if not any(v.key == name for v in await self.objects.versions(name)):
+        found = await self._oldest(name, head.size)
+        if found is None:
             return None
-        version_id, data = await self._oldest(name, head.size)
+        version_id, data = found
         contents = await asyncio.to_thread(self._verified, data, head)
         for at, (ours, theirs) in enumerate(zip(known or (), contents.leaves, strict=False)):
             if ours != theirs:
@@ -236,7 +237,7 @@ class ArchiveStore:
         try:
             await self.objects.create(name, manifest.render(), retain_days=self.retain_days)
         except ObjectExistsError:
-            _, data = await self._oldest(name, manifest.first_index)
+            _, data = await self._existing(name, manifest.first_index)
             standing = Manifest.parse(data, first=manifest.first_index)
             # A retention can be extended at any time; everything else follows from the segment.
             if replace(manifest, retain_until=standing.retain_until) != standing:
@@ -269,13 +270,21 @@ class ArchiveStore:
     def _checked(self, note: str, size: int) -> CheckpointText:
         return open_note(note, self.origin, self.keys, at=size)
 
-    async def _oldest(self, name: str, first: int) -> tuple[str, bytes]:
+    async def _existing(self, name: str, first: int) -> tuple[str, bytes]:
+        found = await self._oldest(name, first)
+        if found is None:
+            raise BreakError("archive", first, f"{name} is not there")
+        return found
+
+    async def _oldest(self, name: str, first: int) -> tuple[str, bytes] | None:
+        """The object of a name: id and bytes of its oldest version, None where there is none."""
         for version in await self.objects.versions(name):
             if version.key == name and not version.is_delete_marker:
                 data = await self.objects.get(name, version.version_id)
-                if data is not None:
-                    return version.version_id, data
-        raise BreakError("archive", first, f"{name} cannot be read back")
+                if data is None:
+                    raise BreakError("archive", first, f"{name} is listed and cannot be read")
+                return version.version_id, data
+        return None
 
 
 def _closing(data: bytes, first: int) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from projections.cli.demo_data import DIMENSION, ODD, decisions, memories, text_
 from streams.cli.failures import exit_on_failure
 from streams.errors import SettingsError
 from streams.settings import Settings, load_settings
+from streams.telemetry.logs import configure_logs
 
 __all__ = ["demo"]
 
@@ -52,10 +54,11 @@ class Demo:
     def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
         self._count = count
-        self._out = Console(highlight=False)
+        self._out = Console(highlight=False, soft_wrap=True)
 
     def run(self, *, serve: bool) -> None:
         """Everything from an empty directory to the changed byte that is found."""
+        configure_logs(level=logging.WARNING)
         settings = self._prepared()
         self._events(settings)
         self._pipeline(settings)
@@ -130,7 +133,7 @@ class Demo:
         self._title(f"4. {len(found)} alerts; {len(ODD)} odd decisions were planted")
         for alert in found[:12]:
             for line in lines_of(alert).splitlines():
-                self._out.print(f"   {line}", markup=False, soft_wrap=True)
+                self._out.print(f"   {line}", markup=False)
         if len(found) > 12:
             self._out.print(f"   … and {len(found) - 12} more: attestream alerts tail")
 
@@ -184,7 +187,7 @@ class Demo:
             f"{home} attestream run",
             "docs/tutorial/first-audit-trail.md, docs/how-to/deploy-on-kafka.md",
         ):
-            self._out.print(f"   {line}", markup=False, soft_wrap=True)
+            self._out.print(f"   {line}", markup=False)
 
     def _serve(self, settings: Settings) -> None:
         from projections.cli.run import run_until_signalled  # noqa: PLC0415

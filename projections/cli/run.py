@@ -3,15 +3,17 @@
 import asyncio
 import os
 import signal
+from collections.abc import Coroutine
+from typing import Any
 
 import click
 
 from streams.cli.failures import exit_on_failure
 from streams.cli.options import in_directory
 from streams.errors import SettingsError
-from streams.settings import load_settings
+from streams.settings import Settings, load_settings
 
-__all__ = ["run"]
+__all__ = ["run", "run_until_signalled"]
 
 
 @click.command()
@@ -30,6 +32,11 @@ def run(*, once: bool) -> None:
         raise SettingsError(
             ["`run` is the embedded engine; KAFKA_BOOTSTRAP_SERVERS is set: use `worker`"]
         )
+    run_until_signalled(settings, once=once)
+
+
+def run_until_signalled(settings: Settings, *, once: bool = False) -> None:
+    """Run the pipeline until it is done, or SIGTERM or SIGINT asks it to end."""
     from projections.embedded import run_embedded  # noqa: PLC0415  # optional dependencies
     from streams.telemetry.logs import configure_logs  # noqa: PLC0415
 
@@ -37,7 +44,7 @@ def run(*, once: bool) -> None:
     asyncio.run(_until_signalled(run_embedded(settings, once=once)))
 
 
-async def _until_signalled(work: "asyncio.coroutines.Coroutine[object, object, None]") -> None:  # type: ignore[name-defined]
+async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,7 @@
 """The event sink on a real broker: where records go, in which order, and that none is lost."""
 
 import secrets
+from collections.abc import Iterable, Iterator
 
 import confluent_kafka
 import pytest
@@ -56,23 +57,38 @@ async def test_everything_is_delivered_in_order_with_its_time_and_headers(
     await reader.close()
 
 
-async def test_the_first_failure_is_raised_and_nothing_more_is_taken(kafka: KafkaBroker) -> None:
-    topic = await kafka.create_topic(max_message_bytes="2000")
+async def send_all(kafka: KafkaBroker, topic: str, rows: Iterable[NewRecord]) -> None:
+    async with KafkaEventSink(kafka.connection(), topic) as sink:
+        for row in rows:
+            await sink.send(row)
+
+
+@pytest.mark.parametrize("count", [1, 100_000], ids=["seen at the end", "seen while sending"])
+async def test_a_failed_delivery_is_raised_and_nothing_more_is_taken(
+    kafka: KafkaBroker, count: int
+) -> None:
+    topic, taken = await kafka.create_topic(max_message_bytes="2000"), 0
+
+    def rows() -> Iterator[NewRecord]:
+        nonlocal taken
+        for _ in range(count):
+            taken += 1
+            yield NewRecord(0, b"x" * 5000)
+
     with pytest.raises(TransientError, match="does not take a record"):
-        async with KafkaEventSink(kafka.connection(), topic) as sink:
-            await sink.send(NewRecord(0, b"x" * 5000))
-    with pytest.raises(TransientError, match="does not take a record"):
-        async with KafkaEventSink(kafka.connection(), topic) as sink:
-            for _ in range(100_000):
-                await sink.send(NewRecord(0, b"x" * 5000))
+        await send_all(kafka, topic, rows())
+    assert taken < 20_000
 
 
 async def test_an_error_inside_is_not_hidden_by_the_sinks_end(kafka: KafkaBroker) -> None:
     topic = await kafka.create_topic()
+
+    def rows() -> Iterator[NewRecord]:
+        yield NewRecord(0, b"v")
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        async with KafkaEventSink(kafka.connection(), topic) as sink:
-            await sink.send(NewRecord(0, b"v"))
-            raise ZeroDivisionError
+        await send_all(kafka, topic, rows())
 
 
 async def test_a_topic_that_does_not_exist_is_said_at_once(kafka: KafkaBroker) -> None:

@@ -170,16 +170,19 @@ async def test_offsets_that_do_not_follow_one_another_are_never_committed(
     await reader.close()
 
 
+@pytest.mark.parametrize("ended", [1, 1000], ids=["one record cut", "many cut"])
 async def test_a_log_cut_behind_the_writer_is_noticed_before_the_commit(
-    kafka: KafkaBroker,
+    kafka: KafkaBroker, ended: int
 ) -> None:
     topic = await kafka.create_topic()
     writer = KafkaPartitionWriter(kafka.connection(), topic, 0)
     await writer.start()
     await writer.append([NewRecord(0, b"first")])
-    writer._last = Appended(1000, 1000)
+    writer._last = Appended(ended, ended)
     with pytest.raises(OutcomeUnknownError, match="the log was cut"):
         await writer.append([NewRecord(0, b"second")])
+    with pytest.raises(OutcomeUnknownError, match="failed before"):
+        await writer.append([NewRecord(0, b"third")])
     await writer.close()
     reader = KafkaPartitionReader(kafka.connection(), topic, 0)
     assert [r.value for r in await read_all(reader)] == [b"first"]

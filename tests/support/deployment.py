@@ -171,7 +171,7 @@ class Deployment:
             worker.process.wait(10)
 
 
-def wait_until(condition: Any, seconds: float, why: str) -> None:  # noqa: ANN401
+def wait_until(condition: Any, seconds: float, why: str) -> None:
     """Poll until `condition()` holds; fails with `why` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

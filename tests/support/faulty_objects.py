@@ -51,7 +51,7 @@ class FaultyObjects:
     async def close(self) -> None:
         await self._objects.close()
 
-    async def _call(self, name: str, call: Any) -> Any:  # noqa: ANN401
+    async def _call(self, name: str, call: Any) -> Any:
         fate = self._fate(name, len(self.calls))
         self.calls.append(name)
         await asyncio.sleep(0)

@@ -1,6 +1,7 @@
 """The small log that an independent program made: tests/golden/log.json."""
 
 import json
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ def golden_log() -> dict[str, Any]:
     return parsed
 
 
+@cache
 def golden_segments() -> list[GoldenSegment]:
     """Both segments; offsets are positions in the partition, doubled."""
     log = golden_log()

@@ -149,7 +149,7 @@ def _decoded(name: str, value: bytes) -> object:
 _SCHEMAS: dict[str, Any] = {}
 
 
-def _schema(name: str) -> Any:  # noqa: ANN401
+def _schema(name: str) -> Any:
     if name not in _SCHEMAS:
         text = (AVRO / f"{name}.avsc").read_text(encoding="utf-8")
         _SCHEMAS[name] = fastavro.parse_schema(json.loads(text))

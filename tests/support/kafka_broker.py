@@ -27,7 +27,7 @@ class KafkaBroker:
 
     bootstrap: str
 
-    def connection(self, **changes: Any) -> KafkaConnection:  # noqa: ANN401
+    def connection(self, **changes: Any) -> KafkaConnection:
         """Groups rebalance fast enough for a test."""
         waits = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 300, "patience_s": 15.0}
         return KafkaConnection(bootstrap=self.bootstrap, **(waits | changes))

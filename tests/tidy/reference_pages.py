@@ -88,7 +88,7 @@ them, in both directions (FULL_TRANSITIVE). This page is rendered by `make docs`
 """
 
 
-def type_name(schema: Any) -> str:  # noqa: ANN401
+def type_name(schema: Any) -> str:
     """A type in one line; a named type by its name."""
     match schema:
         case list():
@@ -103,7 +103,7 @@ def type_name(schema: Any) -> str:  # noqa: ANN401
             return str(schema)
 
 
-def named_types(schema: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+def named_types(schema: Any) -> Iterator[dict[str, Any]]:
     """Records and enums, outer before inner, in the order they are defined."""
     match schema:
         case list():

@@ -9,7 +9,8 @@ import pytest
 from tests.tidy.repository import Repository, expect_none
 
 HERE = "tests/tidy/test_names.py"
-AS_THEY_ARE = "bench/baselines/"  # what is compared with, kept as it was measured before
+# What is compared with is kept as it was; one module is the clock everybody else asks.
+EXEMPT = ("bench/baselines/", "streams/clock.py")
 
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "core", "misc"}
 
@@ -81,7 +82,7 @@ def dotted(node: ast.expr) -> str:
 def banned_calls(repository: Repository) -> list[str]:
     problems = []
     for name, tree in repository.python():
-        for node in () if name.startswith(AS_THEY_ARE) else ast.walk(tree):
+        for node in () if name.startswith(EXEMPT) else ast.walk(tree):
             if not isinstance(node, ast.Attribute | ast.Name):
                 continue
             found = CALLS.get(dotted(node))

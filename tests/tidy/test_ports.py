@@ -1,6 +1,7 @@
 """Every port has a contract suite, which runs over all its adapters."""
 
 import ast
+import re
 from pathlib import Path
 
 from tests.tidy.repository import Repository, expect_none
@@ -21,13 +22,13 @@ def ports(repository: Repository) -> list[str]:
 
 
 def without_suite(repository: Repository) -> list[str]:
-    named: set[str] = set()
-    for name, tree in repository.python("tests/contract"):
-        if name.rpartition("/")[2].startswith("test_"):
-            named |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-    return [
-        f"{port}: no suite in tests/contract" for port in ports(repository) if port not in named
-    ]
+    """A suite is named after its port."""
+    suites = {name for name in repository.names if name.startswith("tests/contract/test_")}
+    wanted = {
+        port: f"tests/contract/test_{re.sub(r'(?<!^)(?=[A-Z])', '_', port).lower()}.py"
+        for port in ports(repository)
+    }
+    return [f"{port}: no {suite}" for port, suite in wanted.items() if suite not in suites]
 
 
 def test_every_port_has_a_contract_suite(repository: Repository) -> None:
@@ -38,8 +39,8 @@ def test_a_port_without_suite_is_seen(tmp_path: Path) -> None:
     planted = Repository.planted(
         tmp_path,
         {
-            "streams/ports.py": "class A(Protocol): ...\nclass B(Protocol): ...\nclass C: ...",
-            "tests/contract/test_a.py": "def test(a: A) -> None: ...",
+            "streams/ports.py": "class A(Protocol): 1\nclass BothWays(Protocol): 2\nclass C: 3",
+            "tests/contract/test_a.py": "",
         },
     )
-    assert without_suite(planted) == ["B: no suite in tests/contract"]
+    assert without_suite(planted) == ["BothWays: no tests/contract/test_both_ways.py"]

@@ -24,7 +24,7 @@ KEPT = {
 OTHER = b64encode(bytes(32)).decode()
 
 
-def entry(key: str, version_id: str, at: datetime = NOON, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+def entry(key: str, version_id: str, at: datetime = NOON, **more: Any) -> dict[str, Any]:
     return {"Key": key, "VersionId": version_id, "LastModified": at, "Size": 1, **more}
 
 

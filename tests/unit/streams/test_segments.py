@@ -42,7 +42,7 @@ def metadata_of(segment: GoldenSegment) -> dict[str, str]:
     return metadata
 
 
-def written_by_fastavro(segment: GoldenSegment, **changes: Any) -> bytes:  # noqa: ANN401
+def written_by_fastavro(segment: GoldenSegment, **changes: Any) -> bytes:
     """The same segment from another writer; `changes` are arguments of its own."""
     file = io.BytesIO()
     arguments: dict[str, Any] = {

@@ -15,7 +15,7 @@ from schemas.audit_values import (
     encode_content,
 )
 from schemas.records import AuditRecord, Checkpoint, Encrypted, Omitted, Plain, Record, Source
-from streams.audit.checkpoint import CheckpointText, make_note, open_note
+from streams.audit.checkpoint import CheckpointText, check_signatures, make_note, open_note
 from streams.audit.leaf import leaf_entry, leaf_hash
 from streams.audit.merkle import Frontier
 from streams.audit.note import (
@@ -148,11 +148,21 @@ LOG_KEYS = TrustedKeys.parse(C2SP["log_key"]["vkey"])
 C2SP_ORIGIN = C2SP["log_key"]["name"]
 
 
-@pytest.mark.parametrize("described", C2SP["checkpoints"], ids=lambda c: f"size {c['size']}")
+PLAIN_CHECKPOINTS = [c for c in C2SP["checkpoints"] if "extension" not in c["text"]]
+
+
+@pytest.mark.parametrize("described", PLAIN_CHECKPOINTS, ids=lambda c: f"size {c['size']}")
 def test_c2sp_checkpoint_opens_and_renders(described: dict[str, Any]) -> None:
     text = open_note(described["text"], C2SP_ORIGIN, LOG_KEYS)
     assert (text.size, text.root.hex()) == (described["size"], described["root"])
     assert render_note(parse_note(described["text"])) == described["text"]
+
+
+def test_c2sp_checkpoint_with_extension_lines_is_a_good_note_and_none_of_ours() -> None:
+    (described,) = [c for c in C2SP["checkpoints"] if c not in PLAIN_CHECKPOINTS]
+    check_signatures(parse_note(described["text"]), C2SP_ORIGIN, LOG_KEYS)
+    with pytest.raises(BreakError, match="altered"):
+        open_note(described["text"], C2SP_ORIGIN, LOG_KEYS)
 
 
 def test_c2sp_checkpoint_signed_by_ecdsa_opens() -> None:
