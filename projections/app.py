@@ -18,12 +18,14 @@ import faust
 from mode import Service
 
 from projections.api.pages import METRICS_CONTENT_TYPE, Answer, healthz, metrics, readyz
+from projections.api.search import SearchPages
 from projections.roles import ALL_ROLES, SEALER, projection_specs
+from projections.search import LocalSearch
 from projections.services import ProjectionService
 from schemas.codec import decode_alert
 from schemas.errors import RejectedInput
 from schemas.records import Record
-from streams.app import SealingService, kafka_connection, open_deployment
+from streams.app import Deployment, SealingService, kafka_connection, open_deployment
 from streams.clock import SystemClock
 from streams.settings import Settings, load_settings, sanitised
 from streams.telemetry.health import Health
@@ -37,7 +39,7 @@ log = get_log("worker")
 def make_app(settings: Settings, roles: Sequence[str] = ALL_ROLES) -> faust.App:
     """A Faust app that runs `roles` when its worker starts."""
     connection = kafka_connection(settings)
-    health = Health()
+    health, search = Health(), LocalSearch()
     app = faust.App(
         f"{settings.topic_prefix}attestream.faust",
         broker=[f"kafka://{server}" for server in connection.bootstrap.split(",")],
@@ -53,8 +55,8 @@ def make_app(settings: Settings, roles: Sequence[str] = ALL_ROLES) -> faust.App:
         web_port=settings.http_port,
         web_enabled=True,
     )
-    _host(app, settings, health, roles)
-    _serve(app, health)
+    hosted = _host(app, settings, (health, search), roles)
+    _serve(app, health, SearchPages(search, hosted.peers, settings.own_url))
     _announce(app, settings)
     return app
 
@@ -74,7 +76,21 @@ def __getattr__(name: str) -> faust.App:
     return app
 
 
-def _host(app: faust.App, settings: Settings, health: Health, roles: Sequence[str]) -> None:
+class _Hosted:
+    """The open deployment, once the worker has started."""
+
+    deployment: Deployment | None = None
+
+    async def peers(self, role: str) -> list[str]:
+        return await self.deployment.engine.peers(role) if self.deployment else []
+
+
+def _host(
+    app: faust.App, settings: Settings, shared: tuple[Health, LocalSearch], roles: Sequence[str]
+) -> _Hosted:
+    health, search = shared
+    hosted = _Hosted()
+
     class Pipeline(Service):  # type: ignore[misc]  # mode is untyped
         """Runs the services of this worker; a service that fails ends the worker."""
 
@@ -82,12 +98,13 @@ def _host(app: faust.App, settings: Settings, health: Health, roles: Sequence[st
         async def serve_roles(self) -> None:
             log.info("worker starts", roles=list(roles), **sanitised(settings))
             async with open_deployment(settings, health, SystemClock()) as deployment:
+                hosted.deployment = deployment
                 services: list[Any] = []
                 if SEALER in roles:
                     services.append(SealingService(deployment))
                 services += [
                     ProjectionService(deployment, spec)
-                    for spec in projection_specs(deployment)
+                    for spec in projection_specs(deployment, search)
                     if spec.name in roles
                 ]
                 async with asyncio.TaskGroup() as group:
@@ -95,9 +112,10 @@ def _host(app: faust.App, settings: Settings, health: Health, roles: Sequence[st
                         group.create_task(service.run())
 
     app.service(Pipeline)
+    return hosted
 
 
-def _serve(app: faust.App, health: Health) -> None:
+def _serve(app: faust.App, health: Health, search: SearchPages) -> None:
     def answered(web: Any, answer: Answer) -> Any:  # noqa: ANN401  # Faust's web types
         return web.json(answer.body, status=answer.status)
 
@@ -108,6 +126,12 @@ def _serve(app: faust.App, health: Health) -> None:
     @app.page("/readyz")  # type: ignore[untyped-decorator]
     async def ready(web: Any, _request: Any) -> Any:  # noqa: ANN401
         return answered(web, readyz(health))
+
+    @app.page("/v1/search/{kind}", name="search")  # type: ignore[untyped-decorator]
+    async def searched(web: Any, request: Any, kind: str) -> Any:  # noqa: ANN401
+        return answered(
+            web, await search.answer(kind, (await request.read()).decode("utf-8", "replace"))
+        )
 
     @app.page("/metrics")  # type: ignore[untyped-decorator]
     async def measured(web: Any, _request: Any) -> Any:  # noqa: ANN401

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from projections.embedded import IDLE_ONCE_S, Pipeline, until_settled
+from projections.reading import search_of_memories
+from projections.search import Question
 from schemas.alerts import AnomalyAlert
 from schemas.codec import decode_alert
 from schemas.sources import FORMATS, Options
@@ -29,6 +31,7 @@ __all__ = [
     "changed_copy",
     "feed",
     "heads",
+    "search_memories",
     "verified",
     "work_off",
     "write_keys",
@@ -102,6 +105,14 @@ async def alerts(settings: Settings) -> list[AnomalyAlert]:
     return [decode_alert(row) for row in rows]
 
 
+async def search_memories(settings: Settings, vector: list[float]) -> list[dict[str, Any]]:
+    """The three memories nearest to a vector."""
+    async with open_engine(settings) as engine:
+        found = await search_of_memories(engine, settings)
+    query = {"tenant": "clinic", "namespace": "assistant", "vector": vector, "k": 3}
+    return found.answer(Question("memory", query))
+
+
 def write_keys(settings: Settings, path: Path) -> Path:
     """The keys file a verifier needs: the vkey of this deployment, one line."""
 
@@ -141,8 +152,8 @@ def changed_copy(settings: Settings, folder: Path, index: int) -> Path:
     folder.mkdir()
     copy_database(settings.home, folder / DATABASE)
     value, data = asyncio.run(stored()), bytearray((folder / DATABASE).read_bytes())
-    middle = len(value) // 2
-    data[data.index(value[middle : middle + 200]) + 100] ^= 1
+    # The leaf hash at its end tells the audit record from the source record it seals.
+    data[data.index(value[-200:]) + 100] ^= 1
     (folder / DATABASE).write_bytes(data)
     return folder
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from projections.api.search import SearchPages
 from projections.api.server import serve
 from projections.roles import projection_specs
 from projections.search import LocalSearch
@@ -26,9 +27,9 @@ log = get_log("embedded")
 class Pipeline:
     """The sealer and all projections of one embedded deployment."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, search: LocalSearch | None = None) -> None:
         self._deployment = deployment
-        self._specs = projection_specs(deployment)
+        self._specs = projection_specs(deployment, search or LocalSearch())
 
     async def run(self) -> None:
         """Until cancelled; raises what a service raised."""
@@ -64,12 +65,13 @@ async def run_embedded(settings: Settings, *, once: bool) -> None:
     search = LocalSearch()
     with exclusive_home(settings.home):
         async with open_deployment(settings, health, SystemClock()) as deployment:
-            pipeline = Pipeline(deployment)
+            pipeline = Pipeline(deployment, search)
             if once:
                 await until_settled(pipeline, health)
                 return
             host, port = settings.http_host, settings.http_port
-            async with serve(host, port, health, search) as url:
+            pages = SearchPages(search, deployment.engine.peers, settings.own_url)
+            async with serve(host, port, health, pages) as url:
                 log.info("running", origin=deployment.engine.topology.base, url=url)
                 await pipeline.run()
 

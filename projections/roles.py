@@ -3,6 +3,7 @@
 A projection's libraries are imported only where its role runs.
 """
 
+from projections.search import LocalSearch
 from projections.services import RoleSpec
 from streams.app import Deployment
 
@@ -16,17 +17,23 @@ MEMORY = "memory"
 ALL_ROLES = (SEALER, INDEX, ARCHIVE, DEAD_LETTERS, MEMORY)
 
 
-def projection_specs(deployment: Deployment) -> list[RoleSpec]:
-    """Every projection of this deployment, by role."""
-    return [_index(deployment), _archive(deployment), _dead_letters(deployment)]
+def projection_specs(deployment: Deployment, search: LocalSearch) -> list[RoleSpec]:
+    """Every projection of this deployment, by role; open indexes are entered in `search`."""
+    return [
+        _index(deployment, search),
+        _archive(deployment),
+        _dead_letters(deployment),
+        _memory(deployment, search),
+    ]
 
 
-def _index(d: Deployment) -> RoleSpec:
+def _index(d: Deployment, search: LocalSearch) -> RoleSpec:
     from projections.decision_index.projection import (  # noqa: PLC0415  # as its role runs
         DecisionIndex,
         DecisionIndexWorld,
     )
     from projections.decision_index.scoring import Rules  # noqa: PLC0415
+    from projections.decision_index.search import DecisionSearch  # noqa: PLC0415
 
     topology = d.engine.topology
     rules = Rules(
@@ -42,9 +49,19 @@ def _index(d: Deployment) -> RoleSpec:
             rules=rules,
             clock=d.clock,
         )
-        return DecisionIndex(world, topology.origin(topic, partition))
+        origin = topology.origin(topic, partition)
+        index = DecisionIndex(world, origin)
+        search.add("decisions", origin, DecisionSearch(index))
+        return index
 
-    return RoleSpec(name=INDEX, sources=(topology.decisions,), make=make)
+    return RoleSpec(
+        name=INDEX,
+        sources=(topology.decisions,),
+        make=make,
+        let_go=lambda topic, partition: search.remove(
+            "decisions", topology.origin(topic, partition)
+        ),
+    )
 
 
 def _dead_letters(d: Deployment) -> RoleSpec:
@@ -85,4 +102,23 @@ def _archive(d: Deployment) -> RoleSpec:
         name=ARCHIVE,
         sources=topology.sources,
         make=lambda topic, partition: ArchiveProjection(world, topology.origin(topic, partition)),
+    )
+
+
+def _memory(d: Deployment, search: LocalSearch) -> RoleSpec:
+    from projections.memory_index.projection import MemoryIndex  # noqa: PLC0415  # as its role runs
+    from projections.memory_index.search import MemorySearch  # noqa: PLC0415
+
+    topology = d.engine.topology
+
+    def make(topic: str, partition: int) -> MemoryIndex:
+        index = MemoryIndex()
+        search.add("memory", topology.origin(topic, partition), MemorySearch(index))
+        return index
+
+    return RoleSpec(
+        name=MEMORY,
+        sources=(topology.memory,),
+        make=make,
+        let_go=lambda topic, partition: search.remove("memory", topology.origin(topic, partition)),
     )

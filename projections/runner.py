@@ -31,7 +31,7 @@ from streams.telemetry import metrics
 from streams.telemetry.health import Health, Part
 from streams.telemetry.logs import get_log
 
-__all__ = ["PartitionRunner", "RunnerWorld"]
+__all__ = ["PartitionRunner", "RunnerWorld", "SealedWalk"]
 
 PAGE_RECORDS = 2000
 WAIT_MS = 200
@@ -137,7 +137,7 @@ class _Following:
         trail = Trail(self._world.origin, self._world.keys, position.opening)
         bounds = await reader.bounds()
         offset = bounds.start if position.offset is None else position.offset
-        walk = _Walk(self._world.origin, trail, position)
+        walk = SealedWalk(self._world.origin, trail, position)
         measured, quiet_since, told = -LAG_S, self._clock.monotonic(), False
         while True:
             fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=WAIT_MS)
@@ -159,7 +159,7 @@ class _Following:
                 self._health.running(self._part, lag=lag)
 
 
-class _Walk:
+class SealedWalk:
     """Turns records into sealed batches; skips what lies before the position."""
 
     def __init__(self, origin: str, trail: Trail, position: Position) -> None:
@@ -170,6 +170,7 @@ class _Walk:
         self._pending: deque[SealedRecord] = deque()
 
     def feed(self, records: list[Record]) -> list[SealedBatch]:
+        """The batches these records complete. Raises BreakError."""
         batches = []
         for record in records:
             if self._skipping and self._is_before(record):

@@ -1,4 +1,66 @@
-"""Local search."""
+"""Searching the indexes this process holds."""
+
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["IndexSearch", "LocalSearch", "Question", "SearchError", "nearest"]
+
+K_MAX = 1000
 
 
-class LocalSearch: ...
+class SearchError(ValueError):
+    """A question that cannot be read; the sentence says what was expected."""
+
+
+class Question(NamedTuple):
+    """A search: `kind` is decisions or memory, `query` the JSON object asked with."""
+
+    kind: str
+    query: dict[str, Any]
+
+    @property
+    def k(self) -> int:
+        """How many hits are wanted, 10 unless told."""
+        k = self.query.get("k", 10)
+        if not isinstance(k, int) or not 1 <= k <= K_MAX:
+            raise SearchError(f"k: expected 1 to {K_MAX}, got {k!r}")
+        return k
+
+
+class IndexSearch(Protocol):
+    """What an index offers to be searched by."""
+
+    def answer(self, question: Question) -> list[dict[str, Any]]:
+        """Hits, nearest first, each with `similarity`. Raises SearchError."""
+
+
+class LocalSearch:
+    """The open indexes of this process, by kind and origin."""
+
+    def __init__(self) -> None:
+        self._indexes: dict[tuple[str, str], IndexSearch] = {}
+
+    def add(self, kind: str, origin: str, index: IndexSearch) -> None:
+        """An index was opened; it takes the place of an earlier one of the same log."""
+        self._indexes[kind, origin] = index
+
+    def remove(self, kind: str, origin: str) -> None:
+        """The log is not ours any more."""
+        self._indexes.pop((kind, origin), None)
+
+    def answer(self, question: Question) -> list[dict[str, Any]]:
+        """The hits of every local index, nearest first, each with its origin."""
+        hits = [
+            {"origin": origin, **hit}
+            for (kind, origin), index in sorted(self._indexes.items(), key=lambda item: item[0])
+            if kind == question.kind
+            for hit in index.answer(question)
+        ]
+        return nearest(hits, question)
+
+
+def nearest(hits: list[dict[str, Any]], question: Question) -> list[dict[str, Any]]:
+    """The `k` most similar, ties by origin and leaf index."""
+    ordered = sorted(
+        hits, key=lambda hit: (-hit["similarity"], hit["origin"], hit.get("index", 0))
+    )
+    return ordered[: question.k]

@@ -20,11 +20,12 @@ Make = Callable[[str, int], Projection]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSpec:
-    """One projection: its name, the source topics it reads, how one of its parts is made."""
+    """One projection: its name, the source topics it reads, how its parts are made and left."""
 
     name: str
     sources: tuple[str, ...]
     make: Make
+    let_go: Callable[[str, int], None] = lambda _topic, _partition: None
 
 
 class ProjectionService:
@@ -64,4 +65,7 @@ class ProjectionService:
             lag_limit=d.settings.lag_limit,
             idle_s=d.settings.segment_idle_s,
         )
-        await PartitionRunner(world, d.health, d.clock).run()
+        try:
+            await PartitionRunner(world, d.health, d.clock).run()
+        finally:
+            self._spec.let_go(source, partition)

@@ -28,15 +28,18 @@ _PROMOTIONS = {
 
 def check_replaces(new: Schema, old: Schema) -> None:
     """Raise IncompatibleSchemaError unless each of two parsed schemas reads the other's values."""
-    problems = [f"old values: {problem}" for problem in reading_problems(old, new)]
-    problems += [f"old readers: {problem}" for problem in reading_problems(new, old)]
+    problems = [f"old values: {each}" for each in _Comparison(old, new, strict=True).problems]
+    problems += [f"old readers: {each}" for each in _Comparison(new, old, strict=True).problems]
     if problems:
         raise IncompatibleSchemaError("; ".join(problems))
 
 
 def reading_problems(writer: Schema, reader: Schema) -> list[str]:
-    """Why values of parsed schema `writer` could not be read as `reader`; empty if they can."""
-    return _Comparison(writer, reader).problems
+    """Why values of parsed schema `writer` could not be read as `reader`; empty if they can.
+
+    A writer may lack a logical type that the reader has: schemas in canonical form do.
+    """
+    return _Comparison(writer, reader, strict=False).problems
 
 
 def check_released() -> list[str]:
@@ -57,7 +60,8 @@ def check_released() -> list[str]:
 class _Comparison:
     """Walks two schemas side by side and collects what does not fit."""
 
-    def __init__(self, writer: Schema, reader: Schema) -> None:
+    def __init__(self, writer: Schema, reader: Schema, *, strict: bool) -> None:
+        self._strict = strict
         self.problems: list[str] = []
         self._writer_types = _definitions(writer)
         self._reader_types = _definitions(reader)
@@ -71,8 +75,9 @@ class _Comparison:
             self._compare_unions(_branches(writer), _branches(reader), path)
             return
         kind, reader_kind = _kind(writer), _kind(reader)
-        if _logical(writer) != _logical(reader):
-            self._report(path, f"logical type {_logical(writer)} became {_logical(reader)}")
+        logical, reader_logical = _logical(writer), _logical(reader)
+        if logical != reader_logical and (self._strict or logical):
+            self._report(path, f"logical type {logical} became {reader_logical}")
         elif kind != reader_kind:
             if reader_kind not in _PROMOTIONS.get(kind, set()):
                 self._report(path, f"{kind} cannot be read as {reader_kind}")

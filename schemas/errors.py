@@ -9,10 +9,18 @@ __all__ = [
 ]
 
 
+DETAIL_CHARS_MAX = 1_000
+
+
 class RejectedInput(ValueError):
-    """Input a producer got wrong. `reason` is a DeadLetter reason (formats §7); go on."""
+    """Input a producer got wrong. `reason` is a DeadLetter reason (formats §7); go on.
+
+    `detail` may quote the input, and is cut to 1,000 characters.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
+        if len(detail) > DETAIL_CHARS_MAX:
+            detail = f"{detail[: DETAIL_CHARS_MAX - 1]}…"
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

@@ -72,7 +72,8 @@ async def open_engine(settings: Settings, *, create: bool = False) -> AsyncItera
         from streams.kafka.engine import KafkaEngine  # noqa: PLC0415  # optional dependency
 
         base = settings.origin or await _cluster_base(connection)
-        kafka = KafkaEngine(connection, Topology.of(settings, base))
+        topology = Topology.of(settings, base)
+        kafka = KafkaEngine(connection, topology, own_url=settings.own_url)
         try:
             yield kafka
         finally:

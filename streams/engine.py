@@ -68,5 +68,8 @@ class Engine(Protocol):
     def sink(self, topic: str) -> AbstractAsyncContextManager[EventSink]:
         """Where events of a topic are sent to."""
 
+    async def peers(self, role: str) -> list[str]:
+        """The URLs of all workers that take part in a role now, this one's included."""
+
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has, 0 where there is no such topic."""

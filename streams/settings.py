@@ -86,6 +86,9 @@ class Settings(BaseModel):
     retention_days: int = Field(365, alias="ATTESTREAM_RETENTION_DAYS", ge=1, le=36_500)
     http_host: str = Field("127.0.0.1", alias="ATTESTREAM_HTTP_HOST")
     http_port: int = Field(6066, alias="ATTESTREAM_HTTP_PORT", ge=0, le=65_535)
+    advertised_url: str | None = Field(
+        None, alias="ATTESTREAM_ADVERTISED_URL", pattern=r"^https?://"
+    )
     url: str | None = Field(None, alias="ATTESTREAM_URL", pattern=r"^https?://")
     seal_linger_ms: int = Field(5, alias="ATTESTREAM_SEAL_LINGER_MS", ge=0, le=10_000)
     seal_records_max: int = Field(4096, alias="ATTESTREAM_SEAL_RECORDS_MAX", ge=1, le=4096)
@@ -101,6 +104,11 @@ class Settings(BaseModel):
     session_timeout_ms: int = Field(
         10_000, alias="ATTESTREAM_SESSION_TIMEOUT_MS", ge=1000, le=300_000
     )
+
+    @property
+    def own_url(self) -> str:
+        """Where other workers reach this one's pages."""
+        return (self.advertised_url or f"http://{self.http_host}:{self.http_port}").rstrip("/")
 
     @property
     def production(self) -> bool:

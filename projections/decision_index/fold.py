@@ -21,7 +21,7 @@ from projections.decision_index.embedding import (
     weighted_tokens,
 )
 from projections.decision_index.habits import Habits
-from projections.decision_index.index import DecisionRows, MakeGraph, Near
+from projections.decision_index.index import DecisionRows, Near
 from projections.decision_index.scoring import Mode, Rules, Score, score
 from projections.decision_index.throttle import HeldBack, Throttle
 from projections.ports import SealedRecord
@@ -36,11 +36,14 @@ __all__ = [
     "DecisionFold",
     "Difference",
     "Finding",
+    "MakeRows",
     "Neighbour",
     "Scored",
     "Summary",
     "Tallies",
 ]
+
+MakeRows = Callable[[], DecisionRows]
 
 NEIGHBOURS = 5
 DIFFERENCES_MAX = 32
@@ -153,10 +156,10 @@ class DecisionFold:
     """The state of one log's decision index, every tenant apart."""
 
     def __init__(
-        self, rules: Rules, make_graph: MakeGraph, schemas: SchemaLookup = BUILT_IN
+        self, rules: Rules, make_rows: MakeRows, schemas: SchemaLookup = BUILT_IN
     ) -> None:
         self._rules = rules
-        self._make_rows: Callable[[], DecisionRows] = lambda: DecisionRows(make_graph)
+        self._make_rows = make_rows
         self._schemas = schemas
         self._tenants: dict[str, _Tenant] = {}
         self._holding: dict[str, Throttle] = {}

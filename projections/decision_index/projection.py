@@ -17,12 +17,13 @@ from projections.decision_index.fold import (
     Assessment,
     DecisionFold,
     Finding,
+    MakeRows,
     Neighbour,
     Summary,
     Tallies,
 )
 from projections.decision_index.graph import FoldedGraph
-from projections.decision_index.index import MakeGraph
+from projections.decision_index.index import DecisionRows
 from projections.decision_index.scoring import Rules
 from projections.derived import DerivedWriter, MakeReader, MakeWriter, Output
 from projections.ports import Position, SealedBatch
@@ -38,6 +39,10 @@ __all__ = ["DecisionIndex", "DecisionIndexWorld"]
 CHUNK_EVALUATIONS = 32  # between two yields to the event loop: 3 ms
 
 
+def _rows() -> DecisionRows:
+    return DecisionRows(FoldedGraph)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionIndexWorld:
     """What the decision index of one log needs.
@@ -50,7 +55,7 @@ class DecisionIndexWorld:
         schemas: schemas of producers.
         schema_id: the registry's id of the alerts' schema; None without a registry.
         replayed: the log is a copy that is replayed: its alerts say so, and page nobody.
-        make_graph: candidates; no verdict depends on it.
+        make_rows: the rows of one tenant; no verdict depends on how they are searched.
     """
 
     make_writer: MakeWriter
@@ -60,7 +65,7 @@ class DecisionIndexWorld:
     schemas: SchemaLookup = BUILT_IN
     schema_id: int | None = None
     replayed: bool = False
-    make_graph: MakeGraph = FoldedGraph
+    make_rows: MakeRows = _rows
 
 
 class DecisionIndex:
@@ -134,7 +139,7 @@ class DecisionIndex:
         return self._fold.assess(features)
 
     def _empty(self) -> DecisionFold:
-        return DecisionFold(self._world.rules, self._world.make_graph, self._world.schemas)
+        return DecisionFold(self._world.rules, self._world.make_rows, self._world.schemas)
 
     async def _fold_batch(self, batch: SealedBatch) -> list[Finding | Summary]:
         fold, now = self._fold, self._world.clock.monotonic

@@ -1,1 +1,4 @@
-"""TODO-MAP"""
+"""The memory index: what AI agents remember, searched by similarity, forgotten for good.
+
+Read `fold` (what is remembered, held, expired), then `graph` (its vectors), then `projection`.
+"""

@@ -1,6 +1,10 @@
 """Foreign formats: one module each, which turns their documents into events of ours.
 
-`FORMATS` is the table of them. A new one is a module with a `translate` and a line here.
+`FORMATS` is the table of them: `cerbos`, `opa`, `kubernetes`, and our own `decisions_jsonl` and
+`memories_jsonl`. A new one is a module with a `translate` and a line here.
+
+`documents` says where a document ends · `reading` what all adapters read with · `fitting` makes
+a large event fit into a record.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -140,6 +140,10 @@ class EmbeddedEngine:
         """Where events of a topic are sent to."""
         return EmbeddedEventSink(self._database, topic)
 
+    async def peers(self, role: str) -> list[str]:  # noqa: ARG002  # the port's signature
+        """None: one process holds everything."""
+        return []
+
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has, 0 where there is no such topic."""
         return self._database.partitions(topic)

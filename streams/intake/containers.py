@@ -14,8 +14,9 @@ from typing import BinaryIO, NamedTuple
 
 from schemas.canonical import read_long
 from schemas.catalogue import plain_schema
-from schemas.errors import DecodeError, RejectedInput
-from schemas.events import AuthorizationDecision, Event, MemoryMutation, check_event
+from schemas.errors import RejectedInput
+from schemas.events import Event, check_event
+from schemas.record_types import DECISION, MUTATION
 from schemas.sources import Unreadable
 from schemas.strict_reader import Reader, compile_reader
 from schemas.writer_schemas import WriterSchema, writer_schema
@@ -54,10 +55,12 @@ def read_container(file: BinaryIO) -> Iterator[Contained | Unreadable]:
     number = 1
     try:
         header = _read_header(file)
-        while count := _read_number(file, at_end=0):
+        while (count := _read_number(file, at_end=0)) > 0:
             block = _read_block(file, header)
             yield from _read_records(header, block, count, number)
             number += count
+        if count < 0:
+            raise _DamagedError(f"a block of {count} records")
     except (RejectedInput, ValueError, OSError, EOFError, zlib.error) as error:
         yield Unreadable(number, f"the container cannot be read from here on: {error}")
 
@@ -80,7 +83,7 @@ def _read_header(file: BinaryIO) -> _Header:
         raise _DamagedError(f"codec {codec!r}: null and deflate are read")
     text = metadata.get("avro.schema", b"").decode()
     schema = writer_schema(text)
-    if schema.read is None:
+    if schema.read is None or schema.name not in {DECISION, MUTATION}:
         raise _DamagedError(f"it holds {schema.name or 'values without name'}, no events")
     read = compile_reader(plain_schema(text), {})
     return _Header(schema, read, codec, _read_exactly(file, MARKER_BYTES))
@@ -112,20 +115,14 @@ def _read_records(
             yield Unreadable(place, reason)
             return
         try:
-            event = header.schema.read(block[at:end], 0)
-            yield Contained(place, _checked(event))
+            event: Event = header.schema.read(block[at:end], 0)
+            check_event(event)
+            yield Contained(place, event)
         except RejectedInput as error:
             yield Unreadable(place, str(error))
         at = end
     if at != len(block) or count > len(block):
         yield Unreadable(number + count - 1, "the block does not hold as many records as it says")
-
-
-def _checked(event: object) -> Event:
-    if not isinstance(event, AuthorizationDecision | MemoryMutation):
-        raise DecodeError("WRONG_TYPE", f"a {type(event).__name__} is no event")
-    check_event(event)
-    return event
 
 
 def _read_number(file: BinaryIO, at_end: int | None = None) -> int:

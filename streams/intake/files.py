@@ -62,7 +62,7 @@ def read_documents(
 
 def read_avro(file: BinaryIO) -> Iterator[Ready | Rejected]:
     """The events of an Avro object container file, in order."""
-    for found in read_container(_uncompressed(file)):
+    for found in read_container(cast("BinaryIO", _uncompressed(file))):
         if isinstance(found, Unreadable):
             yield Rejected(found.line, found.reason)
         else:
@@ -86,15 +86,16 @@ def _framed(line: int, event: Event) -> Ready | Rejected:
     return Ready(kind, event_key(event), value, event_timestamp_ms(event))
 
 
-def _uncompressed(file: BinaryIO) -> BinaryIO:
+def _uncompressed(file: BinaryIO) -> BufferedReader | gzip.GzipFile:
     buffered = (
         file if isinstance(file, BufferedReader) else BufferedReader(cast("RawIOBase", file))
     )
     if buffered.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
-        return cast("BinaryIO", gzip.GzipFile(fileobj=buffered))
+        return gzip.GzipFile(fileobj=buffered)
     return buffered
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK_BYTES):
+def _chunks(file: BufferedReader | gzip.GzipFile) -> Iterator[bytes]:
+    # read1: where a compressed file breaks off, what came before must not be lost with it.
+    while chunk := file.read1(CHUNK_BYTES):
         yield chunk

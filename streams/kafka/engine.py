@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 from aiokafka.errors import UnknownTopicOrPartitionError
 
@@ -13,7 +14,7 @@ from streams.kafka.link import KafkaLink
 from streams.kafka.membership import GroupMembership, TopicPartition
 from streams.kafka.producer import KafkaEventSink
 from streams.kafka.reader import KafkaPartitionReader
-from streams.kafka.requests import TopicRequest
+from streams.kafka.requests import MembersRequest, TopicRequest
 from streams.kafka.source import KafkaSourcePartition
 from streams.kafka.writer import KafkaPartitionWriter
 from streams.telemetry.logs import get_log
@@ -23,6 +24,7 @@ __all__ = ["KafkaEngine", "KafkaOwnership", "cluster_id"]
 
 REJOIN_S = 2.0
 OWNERSHIP_OFFSET = 0
+CLIENT_ID = "attestream@"
 log = get_log("group")
 
 OnChange = Callable[[Sequence[PartitionName]], Awaitable[None]]
@@ -83,9 +85,12 @@ class KafkaOwnership:
 class KafkaEngine:
     """Partitions of a cluster."""
 
-    def __init__(self, connection: KafkaConnection, topology: Topology) -> None:
+    def __init__(
+        self, connection: KafkaConnection, topology: Topology, *, own_url: str = ""
+    ) -> None:
         self._connection = connection
         self._topology = topology
+        self._own_url = own_url
         self._link = KafkaLink(connection)
 
     @property
@@ -97,8 +102,9 @@ class KafkaEngine:
         self, role: str, topics: Sequence[str], on_assigned: OnChange, on_revoked: OnChange
     ) -> Ownership:
         """A group a role: `<prefix>attestream.<role>`."""
-        group_id = f"{self._topology.prefix}attestream.{role}"
-        ownership = KafkaOwnership(self._connection, group_id, topics)
+        # A group's members are listed with their client ids: so workers find each other's pages.
+        connection = replace(self._connection, client_id=f"{CLIENT_ID}{self._own_url}")
+        ownership = KafkaOwnership(connection, self._group_id(role), topics)
         ownership.bind(on_assigned, on_revoked)
         return ownership
 
@@ -125,9 +131,23 @@ class KafkaEngine:
 
         return await self._link.retrying(f"asking for the partitions of {topic}", count)
 
+    async def peers(self, role: str) -> list[str]:
+        """The URLs of all members of the role's group."""
+        group_id = self._group_id(role)
+
+        async def ask() -> list[str]:
+            response = await self._link.ask_coordinator(group_id, MembersRequest(group_id))
+            return [str(client_id) for client_id in response.client_ids()]
+
+        clients = await self._link.retrying(f"asking for the members of {group_id}", ask)
+        return sorted({c.removeprefix(CLIENT_ID) for c in clients if c.startswith(CLIENT_ID)})
+
     async def close(self) -> None:
         """Idempotent."""
         await self._link.close()
+
+    def _group_id(self, role: str) -> str:
+        return f"{self._topology.prefix}attestream.{role}"
 
 
 def _plain(

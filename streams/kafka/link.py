@@ -7,11 +7,13 @@ the requests of one connection in order, so a long poll would delay everything b
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.conn import create_conn
 from aiokafka.errors import (
+    KafkaConnectionError,
     KafkaError,
     LeaderNotAvailableError,
     NoBrokersAvailable,
@@ -142,7 +144,22 @@ class KafkaLink:
         )
         try:
             await client.bootstrap()
-        except BaseException:
+        except BaseException as error:
             await client.close()
+            if isinstance(error, KafkaConnectionError):
+                await self._raise_refusal(client.hosts)
             raise
         return client
+
+    async def _raise_refusal(self, hosts: Sequence[tuple[str, int, object]]) -> None:
+        """Raise what a bootstrap only logs: a password or a certificate that is refused."""
+        arguments = self.connection.client_arguments()
+        del arguments["bootstrap_servers"]
+        for host, port, _ in hosts:
+            try:
+                connected = await create_conn(host, port, **arguments)
+            except REFUSALS:
+                raise
+            except (KafkaError, OSError):
+                continue
+            connected.close()

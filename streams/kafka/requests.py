@@ -3,17 +3,20 @@
 Metadata v10 (KIP-516, flexible since v9) is the first to carry topic ids; aiokafka stops at v5.
 It is also asked never to create a topic, which aiokafka's own metadata requests do.
 IncrementalAlterConfigs v0 (KIP-339) changes one setting; aiokafka has only AlterConfigs, which
-resets every setting it is not given. Fields: https://kafka.apache.org/protocol#protocol_messages
+resets every setting it is not given. DescribeGroups v2 is asked for by itself, since aiokafka
+pairs v3 with the answer of v2. Fields: https://kafka.apache.org/protocol#protocol_messages
 """
 
 import base64
 from io import BytesIO
 from typing import ClassVar, NamedTuple
 
+from aiokafka.errors import NoError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     Array,
     Boolean,
+    Bytes,
     CompactArray,
     CompactString,
     Int8,
@@ -24,7 +27,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-__all__ = ["SettingsRequest", "TopicDescription", "TopicRequest"]
+__all__ = ["MembersRequest", "SettingsRequest", "TopicDescription", "TopicRequest"]
 
 NO_TOPIC_ID = bytes(16)
 SET = 0  # the operation of a change; others delete, append, subtract
@@ -223,3 +226,59 @@ class SettingsRequest(Request[_SettingsRequestV0]):  # type: ignore[misc]
         return request_struct_class(
             resources=[(self.resource_type, self.resource, changes)], validate_only=False
         )
+
+
+class _MembersResponse(Response):  # type: ignore[misc]
+    API_KEY = 15
+    API_VERSION = 2
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "groups",
+            Array(
+                ("error_code", Int16),
+                ("group", String("utf-8")),
+                ("state", String("utf-8")),
+                ("protocol_type", String("utf-8")),
+                ("protocol", String("utf-8")),
+                (
+                    "members",
+                    Array(
+                        ("member_id", String("utf-8")),
+                        ("client_id", String("utf-8")),
+                        ("client_host", String("utf-8")),
+                        ("metadata", Bytes),
+                        ("assignment", Bytes),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+    def client_ids(self) -> list[str]:
+        """Of every member of the one group asked about. Raises KafkaError."""
+        ((error_code, group, _, _, _, members),) = self.groups
+        error = for_code(error_code)
+        if error is not NoError:
+            raise error(group)
+        return [client_id for _, client_id, *_ in members]
+
+
+class _MembersRequestV2(RequestStruct):  # type: ignore[misc]
+    API_KEY = 15
+    API_VERSION = 2
+    RESPONSE_TYPE = _MembersResponse
+    SCHEMA = Schema(("groups", Array(String("utf-8"))))
+
+
+class MembersRequest(Request[_MembersRequestV2]):  # type: ignore[misc]
+    """List the members of one group; goes to its coordinator."""
+
+    API_KEY: ClassVar[int] = 15
+
+    def __init__(self, group_id: str) -> None:
+        self.group_id = group_id
+
+    def build(self, request_struct_class: type[_MembersRequestV2]) -> _MembersRequestV2:
+        """The request of the version both sides speak."""
+        return request_struct_class(groups=[self.group_id])

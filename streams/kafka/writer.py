@@ -210,20 +210,17 @@ class KafkaPartitionWriter:
         return self._last
 
     def _batches(self, records: Sequence[NewRecord]) -> list[Any]:
-        batches = [self._producer.create_batch()]
-        for record in records:
-            if record.timestamp < 0:
+        batch = self._producer.create_batch()
+        batches = [batch]
+        for timestamp, value, key, headers in records:
+            if timestamp < 0:
                 # aiokafka would put the wall clock's time in its place.
-                raise ValueError(f"a record's timestamp must not be negative: {record.timestamp}")
-            fields = {
-                "timestamp": record.timestamp,
-                "key": record.key,
-                "value": record.value,
-                "headers": [(name.decode(), value) for name, value in record.headers],
-            }
-            if batches[-1].append(**fields) is None:
-                batches.append(self._producer.create_batch())
-                batches[-1].append(**fields)
+                raise ValueError(f"a record's timestamp must not be negative: {timestamp}")
+            named = [(name.decode(), held) for name, held in headers] if headers else []
+            if batch.append(timestamp=timestamp, key=key, value=value, headers=named) is None:
+                batch = self._producer.create_batch()
+                batches.append(batch)
+                batch.append(timestamp=timestamp, key=key, value=value, headers=named)
         return batches
 
     async def _check_offsets(self, placed: list[int], counts: list[int]) -> None:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from schemas.audit_values import decode_audit_value
 from schemas.errors import DecodeError
-from schemas.records import Checkpoint, Record
+from schemas.records import AuditValue, Checkpoint, Record
 from streams.audit.checkpoint import (
     CheckpointText,
     check_signatures,
@@ -188,8 +188,10 @@ def _whose(path: Path) -> tuple[str, int]:
     """The origin and first index a file claims; it may lie, the walk will tell."""
     with path.open("rb") as file, suppress(BreakError, DecodeError):
         reader = SegmentReader(file)
-        rows = next(reader.batches(), [])
-        opening = reader.opening or decode_audit_value(rows[0].value or b"") if rows else None
-        if isinstance(opening, Checkpoint):
-            return opening.note.partition("\n")[0], reader.first
+        begins_with: AuditValue | None = reader.opening
+        if begins_with is None:
+            rows = next(reader.batches(), [])
+            begins_with = decode_audit_value(rows[0].value or b"") if rows else None
+        if isinstance(begins_with, Checkpoint):
+            return begins_with.note.partition("\n")[0], reader.first
     return "", 0

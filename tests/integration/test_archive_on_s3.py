@@ -7,8 +7,8 @@ import pytest
 
 from projections.archive.fold import CutRules
 from streams.objects.s3 import Patience, S3ObjectStore
-from tests.support.archives import archived, archiver, check_archive, run_archiver, stand_still
-from tests.support.faulty_objects import FATES, FaultyObjects
+from tests.support.archives import archiver, check_archive, run_archiver, stand_still
+from tests.support.faulty_objects import FATES, Fate, FaultyObjects
 from tests.support.local_s3 import LocalS3
 from tests.support.s3_fixtures import S3Server
 from tests.support.sealed_log import SealedLog
@@ -67,10 +67,17 @@ async def test_a_server_killed_in_the_middle_is_caught_up_with(
     server = s3_server.at(s3_local.endpoint)
     bucket = locked_bucket if server == s3_server else server.make_bucket()
     store = S3ObjectStore(server.connection, bucket, "", Patience(attempts=9))
-    first = archiver(store, CutRules(records_max=1))
+    under_way, creates = asyncio.Event(), list[str]()
+
+    def seventh_write(call: str, _number: int) -> Fate:
+        creates.extend([call] if call.startswith("create") else [])
+        if len(creates) == 7:
+            under_way.set()
+        return ""
+
+    first = archiver(FaultyObjects(store, seventh_write), CutRules(records_max=1))
     running = asyncio.create_task(stand_still(first, log))
-    while len(await archived(store)) < 3:
-        await asyncio.sleep(0.01)
+    await under_way.wait()
     await asyncio.to_thread(s3_local.kill)
     await asyncio.to_thread(s3_local.start)
     await asyncio.gather(running, return_exceptions=True)

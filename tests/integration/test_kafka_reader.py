@@ -151,7 +151,7 @@ async def test_no_broker_at_all_is_a_transient_error_with_one_sentence() -> None
 
 @pytest.mark.slow
 async def test_a_broker_that_dies_and_returns_is_waited_for(tmp_path: Path) -> None:
-    with LocalKafka(tmp_path, auto_create_topics_enable="true") as local:
+    with LocalKafka(tmp_path, properties={"auto.create.topics.enable": "true"}) as local:
         broker = KafkaBroker(local.bootstrap)
         topic = await broker.create_topic()
         await broker.feed(topic, 0, rows(3))

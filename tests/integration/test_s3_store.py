@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -45,7 +46,7 @@ async def test_a_locked_version_cannot_be_deleted_shortened_or_unlocked(
 ) -> None:
     version_id = await s3_server.store(locked_bucket).create(KEY, b"bytes", retain_days=1)
     client = s3_server.client()
-    where = {"Bucket": locked_bucket, "Key": OBJECT, "VersionId": version_id}
+    where: Any = {"Bucket": locked_bucket, "Key": OBJECT, "VersionId": version_id}
     soon = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=1)
     attacks: list[Callable[[], object]] = [
         lambda: client.delete_object(**where),

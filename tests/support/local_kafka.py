@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +48,8 @@ INSTEAD = "or set KAFKA_BOOTSTRAP_SERVERS to a broker that tests may use"
 PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{more}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 controller.listener.names=CONTROLLER
 controller.quorum.voters={voters}
 log.dirs={logs}
@@ -126,6 +127,10 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
+def addresses(ports: Mapping[int, int]) -> str:
+    return ",".join(f"127.0.0.1:{port}" for port in ports.values())
+
+
 def live_brokers(port: int, timeout_s: float = 1.0) -> set[int]:
     """Node ids of a Metadata v0 response: the least proof that a broker knows its cluster."""
     with socket.create_connection(("127.0.0.1", port), timeout_s) as connected:
@@ -144,28 +149,42 @@ def live_brokers(port: int, timeout_s: float = 1.0) -> set[int]:
 
 
 class LocalKafka:
-    """Brokers 1..nodes in `folder`; `properties` are broker settings with `_` for `.`."""
+    """Brokers 1..nodes in `folder`; `properties` come behind our own settings, and win.
 
-    def __init__(self, folder: Path | str, nodes: int = 1, **properties: str | int) -> None:
+    `secure` names one more listener, SSL or SASL_SSL; `secure_bootstrap` leads to it.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        nodes: int = 1,
+        *,
+        jvm: Sequence[str] = JVM,
+        secure: str = "",
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.nodes = range(1, nodes + 1)
-        self.jvm: Sequence[str] = JVM
+        self.jvm = jvm
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        ports = free_ports(2 * nodes)
+        ports = iter(free_ports(3 * nodes))
         self.ports = dict(zip(self.nodes, ports, strict=False))
-        controllers = dict(zip(self.nodes, ports[nodes:], strict=True))
-        self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
+        controllers = dict(zip(self.nodes, ports, strict=False))
+        secured = dict(zip(self.nodes, ports, strict=False))
+        self.bootstrap = addresses(self.ports)
+        self.secure_bootstrap = addresses(secured)
         for node in self.nodes:
             text = PROPERTIES.format(
                 node=node,
                 port=self.ports[node],
                 controller=controllers[node],
+                more=f",{secure}://127.0.0.1:{secured[node]}" if secure else "",
                 voters=",".join(f"{n}@127.0.0.1:{port}" for n, port in controllers.items()),
                 logs=self.folder / str(node) / "data",
                 replicas=min(3, nodes),
                 in_sync=max(1, min(3, nodes) - 1),
             )
-            extra = (f"{name.replace('_', '.')}={to}\n" for name, to in properties.items())
+            extra = (f"{name}={to}\n" for name, to in (properties or {}).items())
             (self.folder / str(node)).mkdir(parents=True, exist_ok=True)
             self._settings(node).write_text(text + "".join(extra))
 

@@ -16,6 +16,7 @@ from streams.embedded import evidence, record_tables
 from streams.embedded.database import EmbeddedDatabase
 from streams.embedded.history import copy_database, list_audit_partitions, read_partition
 from streams.embedded.home import DATABASE
+from streams.embedded.layout import PAGE_BYTES
 from streams.embedded.partitions import EmbeddedPartitionWriter
 from streams.errors import SettingsError, SourceUnreadableError
 from streams.ports import NewRecord
@@ -159,6 +160,8 @@ async def test_a_copy_is_one_file_with_everything(home: Path, tmp_path: Path) ->
     assert target.stat().st_mode & 0o777 == 0o600
     assert list(read_partition(target, TOPIC, 1))[:-1] == RECORDS
     assert names(target.parent) == ["evidence.db"]
+    # Any SQLite opens it where nothing can be written: it asks for no write-ahead log.
+    assert target.read_bytes()[18:20] == b"\1\1"
 
 
 async def test_a_copy_can_be_run_again(home: Path, tmp_path: Path) -> None:
@@ -268,6 +271,23 @@ def test_any_flipped_bit_is_seen_changed_or_unreadable_never_a_crash(
     # "same": in the slack of a page, or in what is no history.
     assert seen.keys() == {"same", "changed", "unreadable"}
     assert seen["changed"] > 150
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_page_in_the_place_of_another_is_seen_and_the_walk_ends(
+    home: Path, tmp_path: Path
+) -> None:
+    whole = (home / DATABASE).read_bytes()
+    pages = [whole[at : at + PAGE_BYTES] for at in range(0, len(whole), PAGE_BYTES)]
+    path = tmp_path / "shuffled.db"
+    seen = Counter[str]()
+    for there, page in enumerate(pages):
+        for other in pages:
+            if page != other:
+                path.write_bytes(b"".join([*pages[:there], other, *pages[there + 1 :]]))
+                seen[outcome(path)] += 1
+    assert seen["changed"] > 20
+    assert seen["unreadable"] > 20
 
 
 def test_a_flipped_byte_of_a_value_arrives_flipped(home: Path) -> None:

@@ -138,7 +138,10 @@ async def test_offsets_go_on_behind_records_that_retention_took(opened: Embedded
     )
     appended = await writer.append(rows(2))
     assert appended == (10, 11)
-    assert await reader_of(opened).bounds() == (10, 12, 12)
+    reader = reader_of(opened)
+    assert await reader.bounds() == (10, 12, 12)
+    with pytest.raises(SourceChangedError, match="is gone: its log starts at 10 now"):
+        await reader.fetch(9, max_records=1, max_wait_ms=0)
 
 
 async def test_what_stands_behind_the_end_is_no_record(opened: EmbeddedDatabase) -> None:

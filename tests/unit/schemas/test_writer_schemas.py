@@ -6,7 +6,14 @@ import json
 import pytest
 from fastavro import schemaless_writer
 
-from schemas.catalogue import Schema, current_text, fingerprint, parse_text, plain_schema
+from schemas.catalogue import (
+    Schema,
+    canonical_form,
+    current_text,
+    fingerprint,
+    parse_text,
+    plain_schema,
+)
 from schemas.codec import BUILT_IN, decode_event, encode_event, writer_schema
 from schemas.errors import DecodeError, RejectedInput
 from schemas.events import Correlation, MemoryMutation, Operation
@@ -84,6 +91,12 @@ def test_docs_and_defaults_do_not_make_another_schema() -> None:
     assert fingerprint(parse_text(text)) == fingerprint(
         parse_text(current_text("memory_mutation"))
     )
+    table = BUILT_IN.with_schema(ID, writer_schema(text))
+    assert decode_event(record(encode_event(full_mutation(), 5)), table) == full_mutation()
+
+
+def test_a_schema_in_canonical_form_without_its_logical_types_is_read_as_ours() -> None:
+    text = canonical_form(parse_text(current_text("memory_mutation")))
     table = BUILT_IN.with_schema(ID, writer_schema(text))
     assert decode_event(record(encode_event(full_mutation(), 5)), table) == full_mutation()
 

@@ -129,7 +129,7 @@ def test_an_inflating_block_is_bounded() -> None:
 
 
 def test_every_damage_to_a_container_ends_in_events_or_rejections() -> None:
-    for at in range(0, len(DECISIONS), 17):
-        for byte in (0, 1, 0x7F, 0xFF):
+    for at in range(0, len(DECISIONS), 401):
+        for byte in (0, 0xFF):
             avro(DECISIONS[:at] + bytes([byte]) + DECISIONS[at + 1 :])
             avro(DECISIONS[:at])

@@ -1,0 +1,79 @@
+"""Projections built in this process from a log as it stands, for one answer: nothing is written.
+
+For the embedded engine's commands where no pipeline is running. The log is verified on the way
+like everywhere else.
+"""
+
+import asyncio
+
+from projections.ports import Position, SealedBatch
+from projections.runner import SealedWalk
+from projections.search import LocalSearch
+from streams.app import signer_of, trusted_keys
+from streams.audit.note import TrustedKeys
+from streams.audit.trail import Trail
+from streams.engine import Engine
+from streams.settings import Settings
+
+__all__ = ["search_of_decisions", "search_of_memories"]
+
+PAGE_RECORDS = 2000
+START = Position(0, None, None)
+
+
+async def search_of_decisions(engine: Engine, settings: Settings) -> LocalSearch:
+    """The decision indexes of every log, for searching. Raises BreakError."""
+    from projections.decision_index.fold import DecisionFold  # noqa: PLC0415  # optional
+    from projections.decision_index.graph import FoldedGraph  # noqa: PLC0415
+    from projections.decision_index.index import DecisionRows  # noqa: PLC0415
+    from projections.decision_index.scoring import Rules  # noqa: PLC0415
+    from projections.decision_index.search import DecisionSearch, FoldedLog  # noqa: PLC0415
+
+    search, topology = LocalSearch(), engine.topology
+    keys = trusted_keys(signer_of(settings), topology.base)
+    for partition in range(await engine.partitions(topology.decisions)):
+        fold = DecisionFold(Rules(), lambda: DecisionRows(FoldedGraph))
+        for batch in await _batches(engine, topology.decisions, partition, keys):
+            for record in batch.records:
+                fold.apply(record)
+        search.add(
+            "decisions",
+            topology.origin(topology.decisions, partition),
+            DecisionSearch(FoldedLog(fold)),
+        )
+    return search
+
+
+async def search_of_memories(engine: Engine, settings: Settings) -> LocalSearch:
+    """The memory indexes of every log, for searching. Raises BreakError."""
+    from projections.memory_index.projection import MemoryIndex  # noqa: PLC0415  # optional
+    from projections.memory_index.search import MemorySearch  # noqa: PLC0415
+
+    search, topology = LocalSearch(), engine.topology
+    keys = trusted_keys(signer_of(settings), topology.base)
+    for partition in range(await engine.partitions(topology.memory)):
+        index = MemoryIndex()
+        for batch in await _batches(engine, topology.memory, partition, keys):
+            await index.apply(batch)
+        search.add("memory", topology.origin(topology.memory, partition), MemorySearch(index))
+    return search
+
+
+async def _batches(
+    engine: Engine, source: str, partition: int, keys: TrustedKeys
+) -> list[SealedBatch]:
+    topology = engine.topology
+    reader = engine.reader(topology.audit(source), partition)
+    origin = topology.origin(source, partition)
+    walk = SealedWalk(origin, Trail(origin, keys), START)
+    batches: list[SealedBatch] = []
+    try:
+        offset, end, _ = await reader.bounds()
+        while offset < end:
+            fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=50)
+            batches += walk.feed(fetched.records)
+            offset = fetched.next_offset
+            await asyncio.sleep(0)
+    finally:
+        await reader.close()
+    return batches

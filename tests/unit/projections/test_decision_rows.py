@@ -1,0 +1,173 @@
+"""Rows, their nearest, and the graph that may miss but never mislead."""
+
+from math import sqrt
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from projections.decision_index.embedding import Features, Vector, digest_of, embed
+from projections.decision_index.graph import FoldedGraph
+from projections.decision_index.index import CandidateGraph, DecisionRows
+from projections.hnsw import GraphSettings, OverlapError, VectorGraph
+
+
+def asked(number: int) -> Features:
+    return Features(
+        "",
+        f"p{number % 17}",
+        (f"r{number % 5}",),
+        f"s{number % 3}",
+        f"k{number % 11}",
+        f"{number}",
+        f"a{number % 7}",
+        "ALLOW",
+    )
+
+
+def rows_of(count: int, *, hot_rows: int = 64, graph: CandidateGraph | None = None) -> DecisionRows:
+    rows = DecisionRows(lambda: graph or FoldedGraph(), hot_rows)
+    for number in range(count):
+        features = asked(number)
+        rows.learn(digest_of(features), features, embed(features), number)
+    return rows
+
+
+def cosine(left: Vector, right: Vector) -> float:
+    values = dict(zip(right.columns, right.values, strict=True))
+    dot = sum(value * values.get(column, 0) for column, value in zip(*left[:2], strict=True))
+    return dot / sqrt(left.norm * right.norm)
+
+
+def brute(count: int, vector: Vector, k: int) -> list[tuple[int, float]]:
+    found = [(row, cosine(vector, embed(asked(row)))) for row in range(count)]
+    return sorted(found, key=lambda near: (-near[1], near[0]))[:k]
+
+
+class Blind:
+    """A graph that finds nothing."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.memory_bytes = 0
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        self.size += len(rows)
+
+    def candidates(self, row: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        del row, k
+        return np.empty(0, np.int64)
+
+
+@pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 300], ids=lambda count: f"{count} rows")
+def test_the_nearest_are_exact_with_ties_to_the_lowest_row(count: int) -> None:
+    rows = rows_of(count)
+    for number in (0, 7, 1000, 1001):
+        vector = embed(asked(number))
+        near = rows.nearest(vector, 6)
+        assert [(row, similarity) for row, similarity in near] == brute(count, vector, 6)
+
+
+def test_every_step_knows_at_most_the_true_similarity_and_together_every_row_is_seen() -> None:
+    rows = rows_of(300, hot_rows=64)
+    for number in range(1000, 1050):
+        vector = embed(asked(number))
+        true = rows.nearest(vector, 1)[0].similarity
+        hot, candidates = rows.similar_hot(vector), rows.similar_candidates(vector)
+        assert max(hot, candidates) <= true
+        newest = [cosine(vector, embed(asked(row))) for row in range(300)]
+        assert hot in newest
+    last = embed(asked(299))
+    assert rows.similar_hot(last) == 1.0
+    assert rows.similar_candidates(embed(asked(0))) == 1.0
+
+
+def test_a_blind_graph_changes_no_nearest() -> None:
+    seeing, blind = rows_of(200), rows_of(200, graph=Blind())
+    for number in range(1000, 1020):
+        vector = embed(asked(number))
+        assert blind.similar_candidates(vector) == 0.0
+        assert blind.nearest(vector, 4) == seeing.nearest(vector, 4)
+
+
+def test_a_row_counts_and_remembers_its_first_and_last_leaf() -> None:
+    rows = rows_of(10)
+    digest = digest_of(asked(3))
+    rows.learn(digest, asked(3), None, 77)
+    number = rows.find(digest)
+    assert number is not None
+    assert rows.row(number)[1:] == (2, 3, 77)
+    assert rows.row(number).features == asked(3)
+    assert len(rows) == 10
+    assert rows.find(digest_of(asked(10))) is None
+
+
+def test_an_empty_index_has_no_nearest() -> None:
+    rows = rows_of(0)
+    vector = embed(asked(0))
+    assert rows.nearest(vector, 5) == []
+    assert rows.similar_hot(vector) == rows.similar_candidates(vector) == 0.0
+
+
+def test_memory_is_counted() -> None:
+    assert rows_of(300).memory_bytes > 300 * 500
+
+
+def test_a_folded_width_divides_the_columns() -> None:
+    with pytest.raises(ValueError, match="columns"):
+        FoldedGraph(width=100)
+
+
+def unit_rows(count: int, seed: int = 1) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=(count, 8)).astype(np.float32)
+
+
+def test_a_graph_gives_fewer_where_more_are_asked_for_than_there_are() -> None:
+    graph = VectorGraph(8)
+    assert graph.nearest(unit_rows(1)[0], 5).tolist() == []
+    graph.add(unit_rows(3))
+    assert sorted(graph.nearest(unit_rows(1)[0], 50).tolist()) == [0, 1, 2]
+
+
+def test_a_graph_grows_beyond_its_first_size_and_finds_more_than_its_effort() -> None:
+    graph = VectorGraph(8, GraphSettings(ef=4))
+    vectors = unit_rows(3000)
+    graph.add(vectors[:1000])
+    graph.add(vectors[1000:])
+    assert graph.size == 3000
+    found = graph.nearest(vectors[2999], 40)
+    assert len(found) == 40
+    assert found[0] == 2999
+
+
+def test_rows_of_another_width_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected rows of 8"):
+        VectorGraph(8).add(np.zeros((2, 9), np.float32))
+
+
+def test_searching_while_adding_is_refused() -> None:
+    graph = VectorGraph(8)
+    graph.add(unit_rows(3))
+    graph._busy.acquire()
+    with pytest.raises(OverlapError):
+        graph.nearest(unit_rows(1)[0], 1)
+    with pytest.raises(OverlapError):
+        graph.add(unit_rows(1))
+    graph._busy.release()
+    assert len(graph.nearest(unit_rows(1)[0], 1)) == 1
+
+
+def test_a_label_no_row_has_is_refused() -> None:
+    graph = VectorGraph(8)
+    graph.add(unit_rows(3))
+    graph._graph.add_items(unit_rows(1, seed=2), np.array([99]))
+    with pytest.raises(IndexError, match="row 99"):
+        graph.nearest(unit_rows(1, seed=2)[0], 1)
+
+
+def test_a_graph_that_cannot_reach_k_rows_gives_what_it_reaches() -> None:
+    graph = VectorGraph(8)
+    graph.add(unit_rows(5))
+    for label in range(4):
+        graph._graph.mark_deleted(label)
+    assert graph.nearest(unit_rows(1)[0], 5).tolist() == [4]
