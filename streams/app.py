@@ -25,6 +25,7 @@ from streams.topology import Topology
 
 if TYPE_CHECKING:
     from streams.kafka.connection import KafkaConnection
+    from streams.objects.locations import CheckedStore
 
 __all__ = [
     "Deployment",
@@ -97,6 +98,7 @@ async def open_deployment(
         objects = open_objects(settings)
         signer = signer_of(settings)
         try:
+            await objects.check_bucket()
             yield Deployment(
                 settings=settings,
                 engine=engine,
@@ -159,7 +161,7 @@ def kafka_connection(settings: Settings) -> "KafkaConnection":
     return connection
 
 
-def open_objects(settings: Settings) -> ObjectStore:
+def open_objects(settings: Settings) -> "CheckedStore":
     """The archive's object store: ATTESTREAM_ARCHIVE, or a directory of the embedded engine.
 
     Raises:

@@ -1,0 +1,151 @@
+"""`attestream doctor`: is this deployment set up right? Each part with OK, or what to do."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import click
+
+from streams.cli.failures import exit_on_failure
+from streams.cli.options import in_directory
+from streams.errors import AttestreamError, SettingsError
+from streams.settings import Settings, load_settings
+
+__all__ = ["doctor"]
+
+
+class Finding(NamedTuple):
+    """One part looked at. `good` is None for a remark that is no fault."""
+
+    part: str
+    good: bool | None
+    says: str
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, nothing else.")
+@in_directory
+@exit_on_failure
+def doctor(*, as_json: bool) -> None:
+    """Check settings, broker, topics, archive, signer and clock; changes nothing.
+
+    Exit status 0: all is well; 1: something is not; 2: the settings cannot be read.
+
+    Example: attestream doctor
+    """
+    settings = load_settings(os.environ)
+    findings = asyncio.run(_findings(settings))
+    for finding in findings:
+        if as_json:
+            click.echo(json.dumps(finding._asdict()))
+        else:
+            mark = {True: "OK  ", False: "FAIL", None: "note"}[finding.good]
+            click.echo(f"{mark}  {finding.part:<9} {finding.says}")
+    sys.exit(1 if any(finding.good is False for finding in findings) else 0)
+
+
+async def _findings(settings: Settings) -> list[Finding]:
+    found = [Finding("settings", good=True, says="read and consistent")]
+    checks: list[tuple[str, Callable[[Settings], Awaitable[list[Finding]]]]] = [
+        ("broker", _broker) if settings.on_kafka else ("home", _home),
+        ("signer", _signer),
+        ("archive", _archive),
+        ("worker", _worker),
+    ]
+    for part, check in checks:
+        try:
+            found += await check(settings)
+        except SettingsError as error:
+            found += [Finding(part, good=False, says=problem) for problem in error.problems]
+        except AttestreamError as error:
+            found.append(Finding(part, good=False, says=str(error)))
+    return found
+
+
+async def _broker(settings: Settings) -> list[Finding]:
+    from streams.app import kafka_connection  # noqa: PLC0415  # optional dependency
+
+    connection = kafka_connection(settings)
+    from streams.kafka.engine import cluster_id  # noqa: PLC0415
+    from streams.kafka.topic_admin import plan_topics  # noqa: PLC0415
+    from streams.kafka.topics import TopicOptions, declared_topics, to_do  # noqa: PLC0415
+    from streams.topology import Topology  # noqa: PLC0415
+
+    identity = await cluster_id(connection)
+    found = [Finding("broker", good=True, says=f"cluster {identity} answers")]
+    topology = Topology.of(settings, settings.origin or identity)
+    differences = await plan_topics(connection, declared_topics(topology, TopicOptions()))
+    missing = to_do(differences)
+    if not differences:
+        found.append(Finding("topics", good=True, says="as declared"))
+    for difference in differences:
+        good = False if difference in missing or difference.kind == "refused" else None
+        found.append(Finding("topics", good=good, says=f"{difference.topic}: {difference.sentence}"))
+    if missing:
+        found.append(Finding("topics", good=False, says="run `attestream topics apply`"))
+    return found
+
+
+async def _home(settings: Settings) -> list[Finding]:
+    from streams.app import open_engine  # noqa: PLC0415  # chooses the adapter
+
+    async with open_engine(settings) as engine:
+        found = [Finding("home", good=True, says=f"{settings.home}: {engine.topology.base}")]
+    inside = settings.archive is None or not settings.archive.startswith("s3://")
+    if inside:
+        says = (
+            "log, key and anchors are on one machine: whoever owns it can rewrite all three; keep "
+            "checkpoints elsewhere (attestream audit checkpoint), or set ATTESTREAM_ARCHIVE=s3://…"
+        )
+        found.append(Finding("home", good=None, says=says))
+    return found
+
+
+async def _signer(settings: Settings) -> list[Finding]:
+    from streams.app import signer_of  # noqa: PLC0415  # chooses the adapter
+    from streams.audit.note import Vkey  # noqa: PLC0415
+
+    signer = signer_of(settings)
+    message = b"attestream doctor\n"
+    vkey = Vkey(settings.origin or "doctor", signer.algorithm, signer.public_key)
+    if not vkey.is_signature(await signer.sign(message), message):
+        return [Finding("signer", good=False, says="its signature does not verify")]
+    says = "local Ed25519 key signs and verifies"
+    return [Finding("signer", good=True, says=says)]
+
+
+async def _archive(settings: Settings) -> list[Finding]:
+    from streams.app import open_objects  # noqa: PLC0415  # chooses the adapter
+
+    objects = open_objects(settings)
+    try:
+        await objects.check_bucket()
+    finally:
+        await objects.close()
+    kept = f"retention {settings.retention_days} days"
+    found = [Finding("archive", good=True, says=f"{objects!r} can be used, {kept}")]
+    if settings.retention_days < 365:
+        found.append(Finding("archive", good=None, says="retention is below a year"))
+    return found
+
+
+async def _worker(settings: Settings) -> list[Finding]:
+    url = settings.url
+    if url is None:
+        return [Finding("worker", good=None, says="not asked: set ATTESTREAM_URL to a worker's")]
+    import aiohttp  # noqa: PLC0415  # optional dependency
+
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{url.rstrip('/')}/readyz") as answer,
+        ):
+            body = await answer.json()
+    except (aiohttp.ClientError, ValueError, TimeoutError) as error:
+        return [Finding("worker", good=False, says=f"{url} gives no answer: {error}")]
+    if body["ready"]:
+        return [Finding("worker", good=True, says=f"{url} is ready")]
+    return [Finding("worker", good=False, says=problem) for problem in body["problems"]]
