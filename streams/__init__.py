@@ -1,1 +1,13 @@
-"""TODO-MAP"""
+"""How history is written and checked.
+
+Read in this order: `audit` (what valid history is: its `trail`), `sealer` with `sealing_session`
+(how it grows), `recovery` over `history` (how a start finds its place), `anchors` (what is kept
+outside), `verifier` (how anyone checks it).
+
+At the edges: `ports` what the world must keep · `engine`, `topology` and `jobs` whose partitions
+and what they are called · `kafka` and `embedded` the two engines · `objects` and `segments` what
+is archived, where · `keys` signers · `clock` · `intake` events from files.
+
+Throughout: `settings`, `errors`, `telemetry`, `tasks`. `app` is the composition root and chooses
+the adapters; `cli` has the verbs of this floor.
+"""

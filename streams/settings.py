@@ -156,15 +156,21 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         for name in sorted(given)
         if name.startswith("ATTESTREAM_") and name not in known | KNOWN_ELSEWHERE
     ]
+    settings, wrong = _validated(values)
+    problems += wrong + _contradictions(settings)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _validated(values: dict[str, str]) -> tuple[Settings, list[str]]:
+    """The settings, and what was wrong with them: such a setting is taken as not set."""
     try:
-        settings = Settings.model_validate(values)
+        return Settings.model_validate(values), []
     except ValidationError as error:
-        problems += [_sentence(e["loc"][0], e["msg"]) for e in error.errors()]
-    else:
-        problems += _contradictions(settings)
-        if not problems:
-            return settings
-    raise SettingsError(problems)
+        wrong = {str(e["loc"][0]): _sentence(e["loc"][0], e["msg"]) for e in error.errors()}
+        usable = {name: value for name, value in values.items() if name not in wrong}
+        return Settings.model_validate(usable), list(wrong.values())
 
 
 def sanitised(settings: Settings) -> dict[str, str]:

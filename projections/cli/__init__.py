@@ -1,1 +1,5 @@
-"""TODO-MAP"""
+"""The command `attestream`: `main` joins the verbs of both floors, and loads each when it is used.
+
+`run` the embedded pipeline · `worker` one of a Kafka deployment · `alerts` · `search` · `doctor` ·
+`demo` with `demo_data`.
+"""

@@ -101,10 +101,9 @@ class DirectoryObjectStore:
         """Nothing is held open."""
 
     def _path(self, key: str) -> Path:
-        components = key.split("/")
-        if not all(COMPONENT.fullmatch(component) for component in components):
+        if not _is_key(key):
             raise ValueError(f"not the key of an object: {key!r}")
-        return self._root.joinpath(*components)
+        return self._root / key
 
     def _create(self, path: Path, body: bytes, retain_days: int) -> str:
         _make_directory(path.parent)
@@ -155,8 +154,10 @@ class DirectoryObjectStore:
         self._is_swept = True
 
     def _versions(self, prefix: str) -> list[ObjectVersion]:
-        folder, _, _ = prefix.rpartition("/")
-        start = self._path(folder) if folder else self._root
+        folder = prefix.rpartition("/")[0]
+        if folder and not _is_key(folder):
+            return []
+        start = self._root / folder
         keys = sorted((key for key in self._keys(start) if key.startswith(prefix)), key=str.encode)
         listed = ((key, _read(self._path(key), None)) for key in keys)
         return [
@@ -190,6 +191,10 @@ async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
         if error.errno in OPERATORS_ERRORS:
             raise SettingsError([f"the archive's directory: {error}"]) from error
         raise TransientError(f"the archive's directory: {error}") from error
+
+
+def _is_key(key: str) -> bool:
+    return all(COMPONENT.fullmatch(component) for component in key.split("/"))
 
 
 def _make_directory(path: Path) -> None:

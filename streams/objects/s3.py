@@ -30,6 +30,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.exceptions import ConnectionError as NotConnectedError
+from botocore.parsers import ResponseParserError
 
 from streams.errors import (
     AttestreamError,
@@ -58,6 +59,8 @@ __all__ = ["Patience", "S3ObjectStore"]
 
 DEFAULT_REGION = "us-east-1"  # where an endpoint of one's own has no regions
 
+Failure = BotoCoreError | ClientError | ResponseParserError
+FAILURES = (BotoCoreError, ClientError, ResponseParserError)
 T = TypeVar("T")
 
 
@@ -189,7 +192,7 @@ class S3ObjectStore:
         while True:
             try:
                 answer = await asyncio.to_thread(put)
-            except (BotoCoreError, ClientError) as error:
+            except FAILURES as error:
                 fate = _fate(error)
                 if fate is Fate.EXISTS:
                     return await self._ours(name, promise, may_be_ours=may_be_ours)
@@ -266,7 +269,7 @@ class S3ObjectStore:
         while True:
             try:
                 return await asyncio.to_thread(request)
-            except (BotoCoreError, ClientError) as error:
+            except FAILURES as error:
                 fate = _fate(error)
                 if fate is Fate.ABSENT:
                     return None
@@ -276,7 +279,7 @@ class S3ObjectStore:
                     raise TransientError(f"{self._place}: {_said(error)}") from error
             await asyncio.sleep(delay)
 
-    def _refused(self, error: BotoCoreError | ClientError) -> AttestreamError:
+    def _refused(self, error: Failure) -> AttestreamError:
         return SettingsError([f"{self._place}: {reason_of(*_answer(error))} ({_said(error)})"])
 
 
@@ -305,11 +308,11 @@ def _encryption(key_id: str | None) -> Any:  # noqa: ANN401  # the stubs' own ke
     return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id} if key_id else {}
 
 
-def _fate(error: BotoCoreError | ClientError) -> Fate:
+def _fate(error: Failure) -> Fate:
     match error:
         case ClientError():
             return fate_of(*_answer(error))
-        case SSLError() | HTTPClientError() | IncompleteReadError():
+        case SSLError() | HTTPClientError() | IncompleteReadError() | ResponseParserError():
             return Fate.UNKNOWN
         case NotConnectedError() | CredentialRetrievalError() | MetadataRetrievalError():
             return Fate.NOT_APPLIED
@@ -317,7 +320,7 @@ def _fate(error: BotoCoreError | ClientError) -> Fate:
             return Fate.REFUSED
 
 
-def _answer(error: BotoCoreError | ClientError) -> tuple[str, int]:
+def _answer(error: Failure) -> tuple[str, int]:
     """Code and HTTP status; the exception's name and 0 where there was no answer."""
     if not isinstance(error, ClientError):
         return type(error).__name__, 0
@@ -325,7 +328,7 @@ def _answer(error: BotoCoreError | ClientError) -> tuple[str, int]:
     return code, int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _said(error: BotoCoreError | ClientError) -> str:
+def _said(error: Failure) -> str:
     if not isinstance(error, ClientError):
         return str(error)
     code, status = _answer(error)

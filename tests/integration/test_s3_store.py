@@ -14,6 +14,7 @@ from streams.errors import (
     OutcomeUnknownError,
     SettingsError,
     TransientError,
+    VerificationError,
 )
 from streams.objects.s3 import S3ObjectStore
 from tests.support.flaky_http import Loss, flaky_proxy
@@ -101,6 +102,25 @@ async def test_a_listing_of_many_pages_is_whole(s3_server: S3Server, locked_buck
     versions = await store.versions("n/")
     assert [v.key for v in versions] == [f"n/{i // 2:02}" for i in range(40)]
     assert len({v.version_id for v in versions}) == 40
+
+
+async def test_a_listing_that_does_not_advance_is_not_followed_for_ever(
+    s3_server: S3Server, locked_bucket: str
+) -> None:
+    def never_ending(parsed: dict[str, object], **_: object) -> None:
+        parsed |= {"IsTruncated": True, "NextKeyMarker": "a", "NextVersionIdMarker": "1"}
+
+    store = s3_server.store(locked_bucket)
+    store._client.meta.events.register("after-call.s3.ListObjectVersions", never_ending)
+    with pytest.raises(VerificationError, match="never ends"):
+        await store.versions("")
+
+
+async def test_an_answer_that_is_no_answer_may_pass(
+    s3_server: S3Server, locked_bucket: str
+) -> None:
+    async with flaky_proxy(s3_server.endpoint, Losing("noise", 2, "GET")) as endpoint:
+        assert await s3_server.at(endpoint).store(locked_bucket).versions("") == []
 
 
 @pytest.mark.parametrize("loss", ["request", "answer", "503", "body"])

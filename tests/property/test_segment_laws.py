@@ -4,7 +4,7 @@ import io
 from typing import Any
 
 import fastavro
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.records import Record
@@ -24,6 +24,7 @@ VALUES = st.one_of(
 ROWS = st.lists(st.builds(Record, OFFSETS, TIMES, st.none(), VALUES, st.just(())), max_size=60)
 
 
+@example([Record(offset, 2**40, None, b"v" * 64) for offset in (-100, 99, -100, 100, 8191, 8192)])
 @given(ROWS)
 def test_rows_come_back_as_they_went(rows: list[Record]) -> None:
     data = encode_rows(rows)

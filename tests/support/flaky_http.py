@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 __all__ = ["Loss", "flaky_proxy"]
 
 # "request": never arrives. "answer": applied, and the connection ends unanswered. "503": the
-# server is said to be busy. "body": all of the answer but its last byte.
-Loss = Literal["", "request", "answer", "503", "body"]
+# server is said to be busy. "body": all of the answer but its last byte. "noise": a page of
+# somebody else's, with status 200.
+Loss = Literal["", "request", "answer", "503", "body", "noise"]
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+NOISE = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\n<p>Sorry"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HOP_HEADERS = re.compile(rb"\r\n(?:connection|expect):[^\r]*", re.IGNORECASE)
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -32,8 +34,8 @@ async def flaky_proxy(upstream: str, loss: Callable[[str], Loss]) -> AsyncIterat
             length = LENGTH.search(head)
             body = await reader.readexactly(int(length[1])) if length else b""
             lost = loss(head.split(b"\r\n", 1)[0].decode())
-            if lost == "503":
-                writer.write(BUSY)
+            if lost in {"503", "noise"}:
+                writer.write(BUSY if lost == "503" else NOISE)
             elif lost != "request":
                 answer = await _forward(address.hostname, address.port, head, body)
                 writer.write(b"" if lost == "answer" else answer[:-1] if lost else answer)

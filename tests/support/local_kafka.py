@@ -151,7 +151,8 @@ def live_brokers(port: int, timeout_s: float = 1.0) -> set[int]:
 class LocalKafka:
     """Brokers 1..nodes in `folder`; `properties` come behind our own settings, and win.
 
-    `secure` names one more listener, SSL or SASL_SSL; `secure_bootstrap` leads to it.
+    `secure` names more listeners, SSL or SASL_SSL or both with a comma between them;
+    `secure_bootstraps` leads to each, `secure_bootstrap` to the first.
     """
 
     def __init__(
@@ -167,18 +168,20 @@ class LocalKafka:
         self.nodes = range(1, nodes + 1)
         self.jvm = jvm
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        ports = iter(free_ports(3 * nodes))
+        protocols = secure.split(",") if secure else []
+        ports = iter(free_ports((2 + len(protocols)) * nodes))
         self.ports = dict(zip(self.nodes, ports, strict=False))
         controllers = dict(zip(self.nodes, ports, strict=False))
-        secured = dict(zip(self.nodes, ports, strict=False))
+        secured = {name: dict(zip(self.nodes, ports, strict=False)) for name in protocols}
         self.bootstrap = addresses(self.ports)
-        self.secure_bootstrap = addresses(secured)
+        self.secure_bootstraps = {name: addresses(of) for name, of in secured.items()}
+        self.secure_bootstrap = next(iter(self.secure_bootstraps.values()), "")
         for node in self.nodes:
             text = PROPERTIES.format(
                 node=node,
                 port=self.ports[node],
                 controller=controllers[node],
-                more=f",{secure}://127.0.0.1:{secured[node]}" if secure else "",
+                more="".join(f",{name}://127.0.0.1:{of[node]}" for name, of in secured.items()),
                 voters=",".join(f"{n}@127.0.0.1:{port}" for n, port in controllers.items()),
                 logs=self.folder / str(node) / "data",
                 replicas=min(3, nodes),

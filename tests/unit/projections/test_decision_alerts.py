@@ -1,5 +1,7 @@
 """Findings and the alerts about them: identity, evidence, words, limits."""
 
+from dataclasses import replace
+
 import pytest
 
 from projections.decision_index.alerts import Stamp, alerts_of, explain
@@ -16,11 +18,12 @@ from streams.audit.proofs import verify_inclusion
 from tests.support.decision_log import EventLog, decision
 from tests.support.sealed_log import KEYS, ORIGIN, START_MS, batches_of
 
-RULES = Rules(warm_up=20, alerts_per_hour=3)
+RULES = Rules(threshold=0.5, warm_up=20, alerts_per_hour=3)
 BEA = ("bea", "nurse", "chart", "view")
 KARIM = ("karim", "billing", "invoice", "view")
 ODD = ("karim", "billing", "chart", "view")
 HOUR = 3_600_000
+N = 100  # usual decisions before what a test adds
 
 Values = list[tuple[int, bytes | None]]
 
@@ -33,7 +36,7 @@ def usual(count: int) -> Values:
 
 
 def followed_by(*values: tuple[int, bytes | None]) -> list[SealedBatch]:
-    return list(batches_of(EventLog.sealed([*usual(200), *values], [50, 200])))
+    return list(batches_of(EventLog.sealed([*usual(N), *values], [N // 2, N])))
 
 
 def fold(rules: Rules = RULES) -> DecisionFold:
@@ -54,7 +57,7 @@ def alerts_in(batches: list[SealedBatch], rules: Rules = RULES) -> list[AnomalyA
 
 
 def test_an_odd_decision_is_told_once_with_what_is_odd_about_it() -> None:
-    (alert,) = alerts_in(followed_by((START_MS + 201, decision(200, ODD))))
+    (alert,) = alerts_in(followed_by((START_MS + N, decision(N, ODD))))
     assert alert.decision.principal == "karim"
     assert alert.decision.resource_kind == "chart"
     assert alert.risk >= RULES.threshold
@@ -62,23 +65,22 @@ def test_an_odd_decision_is_told_once_with_what_is_odd_about_it() -> None:
     assert "principal*resource_kind" in names
     assert sum(feature.weight for feature in alert.features) == pytest.approx(1.0)
     assert "karim on chart" in alert.description
-    assert alert.neighbours[0].index in range(200)
+    assert alert.neighbours[0].index in range(N)
     assert alert.neighbours[0].similarity == alert.similarity
     assert alert.title == "Unusual: karim (billing) view chart r in ward: ALLOW"
 
 
 def test_the_id_is_that_of_the_leaf_and_the_rule() -> None:
-    (alert,) = alerts_in(followed_by((START_MS + 201, decision(200, ODD))))
+    (alert,) = alerts_in(followed_by((START_MS + N, decision(N, ODD))))
     version = Stamp.of(RULES).version
-    assert alert.alert_id == alert_id(ORIGIN, 200, Rule(id=RISK_RULE, version=version))
-    (other,) = alerts_in(
-        followed_by((START_MS + 201, decision(200, ODD))), Rules(warm_up=21, alerts_per_hour=3)
-    )
+    assert alert.alert_id == alert_id(ORIGIN, N, Rule(id=RISK_RULE, version=version))
+    other_rules = replace(RULES, warm_up=21)
+    (other,) = alerts_in(followed_by((START_MS + N, decision(N, ODD))), other_rules)
     assert other.alert_id != alert.alert_id
 
 
 def test_the_evidence_proves_the_leaf_under_the_first_checkpoint_that_covers_it() -> None:
-    batches = followed_by((START_MS + 201, decision(200, ODD)))
+    batches = followed_by((START_MS + N, decision(N, ODD)))
     (alert,) = alerts_in(batches)
     (evidence,) = alert.evidence
     text = open_note(evidence.checkpoint, ORIGIN, KEYS)
@@ -86,52 +88,52 @@ def test_the_evidence_proves_the_leaf_under_the_first_checkpoint_that_covers_it(
         evidence.index, text.size, evidence.leaf_hash, evidence.inclusion_proof, text.root
     )
     assert text.size == batches[2].size
-    assert evidence.leaf_hash == batches[2].records[200 - batches[2].first].leaf
+    assert evidence.leaf_hash == batches[2].records[N - batches[2].first].leaf
 
 
 def test_nothing_is_told_while_warming_up_and_what_was_learned_is_not_odd_again() -> None:
-    early = [(START_MS, decision(0, BEA)), (START_MS, decision(1, ODD)), *usual(200)]
+    early = [(START_MS, decision(0, BEA)), (START_MS, decision(1, ODD)), *usual(N)]
     assert alerts_in(list(batches_of(EventLog.sealed(early)))) == []
-    again = (START_MS + 300, decision(201, ODD))
-    told = told_by(followed_by((START_MS + 201, decision(200, ODD)), again))
-    assert [item.leaf for item in told] == [200]
+    again = (START_MS + 300, decision(N + 1, ODD))
+    told = told_by(followed_by((START_MS + N, decision(N, ODD)), again))
+    assert [item.leaf for item in told] == [N]
 
 
 def test_all_evaluations_of_an_event_are_scored_and_the_riskiest_is_told() -> None:
-    worst = ("karim", "billing", "medication", "burn")
-    event = decision(200, BEA, ODD, worst, resource="r1")
-    (finding,) = told_by(followed_by((START_MS + 201, event)))
+    less = ("karim", "billing", "medication", "burn")
+    event = decision(N, BEA, less, ODD, resource="r1")
+    (finding,) = told_by(followed_by((START_MS + N, event)))
     assert isinstance(finding, Finding)
     assert finding.evaluation == 2
     assert finding.others == (1,)
-    (alert,) = alerts_in(followed_by((START_MS + 201, event)))
+    (alert,) = alerts_in(followed_by((START_MS + N, event)))
     assert (alert.count, alert.labels) == (2, {"evaluations": "1"})
     assert alert.decision.evaluation == 2
 
 
 def test_evaluations_of_one_event_are_scored_against_earlier_leaves_only() -> None:
-    twice = decision(200, ODD, ODD, ("karim", "billing", "chart", "void"))
-    (finding,) = told_by(followed_by((START_MS + 201, twice)))
+    twice = decision(N, ODD, ODD, ("karim", "billing", "chart", "void"))
+    (finding,) = told_by(followed_by((START_MS + N, twice)))
     assert isinstance(finding, Finding)
     assert {finding.evaluation, *finding.others} == {0, 2}
 
 
 def test_tenants_know_nothing_of_each_other() -> None:
-    new = (START_MS + 201, decision(200, BEA, tenant="acme"))
+    new = (START_MS + N, decision(N, BEA, tenant="acme"))
     state = fold()
     for batch in followed_by(new):
         for record in batch.records:
             state.apply(record)
     features = Features("acme", "bea", ("nurse",), "ward", "chart", "r", "view", "ALLOW")
     assert state.assess(features).known == 1
-    assert state.assess(features._replace(tenant="")).known == 100
+    assert state.assess(features._replace(tenant="")).known == N // 2
     assert state.assess(features._replace(tenant="nobody")).neighbours == ()
     assert explain(state.assess(features._replace(tenant="nobody"))).startswith("No decision was")
 
 
 def test_what_an_hour_holds_back_is_summed_up_by_the_first_leaf_of_a_later_one() -> None:
     odd = [
-        (START_MS + 300 + i, decision(200 + i, ("karim", "billing", f"kind-{i}", "burn")))
+        (START_MS + 300 + i, decision(N + i, ("karim", "billing", "chart", f"burn-{i}")))
         for i in range(6)
     ]
     later = (START_MS + 2 * HOUR, decision(300, BEA, resource="r0"))
@@ -140,8 +142,8 @@ def test_what_an_hour_holds_back_is_summed_up_by_the_first_leaf_of_a_later_one()
     alert = alerts_in(followed_by(*odd, later))[-1]
     assert alert.rule.id == HELD_BACK_RULE
     assert (alert.count, alert.suppressed_count) == (3, 3)
-    assert alert.labels == {"first_leaf": "203", "last_leaf": "205"}
-    assert alert.evidence[0].index == 206
+    assert alert.labels == {"first_leaf": str(N + 3), "last_leaf": str(N + 5)}
+    assert alert.evidence[0].index == N + 6
 
 
 def test_summaries_of_several_tenants_at_one_leaf_have_ids_of_their_own() -> None:
@@ -162,16 +164,16 @@ def test_summaries_of_several_tenants_at_one_leaf_have_ids_of_their_own() -> Non
 
 
 def test_a_refused_decision_is_a_step_milder() -> None:
-    (allowed,) = alerts_in(followed_by((START_MS + 201, decision(200, ODD))))
-    (denied,) = alerts_in(followed_by((START_MS + 201, decision(200, ODD, effect="DENY"))))
+    (allowed,) = alerts_in(followed_by((START_MS + N, decision(N, ODD))))
+    (denied,) = alerts_in(followed_by((START_MS + N, decision(N, ODD, effect="DENY"))))
     order = list(Severity)
     assert order.index(denied.severity) < order.index(allowed.severity)
 
 
 def test_in_shadow_findings_are_counted_and_not_told() -> None:
-    rules = Rules(warm_up=20, mode=Mode.SHADOW)
+    rules = replace(RULES, mode=Mode.SHADOW)
     state = fold(rules)
-    batches = followed_by((START_MS + 201, decision(200, ODD)))
+    batches = followed_by((START_MS + N, decision(N, ODD)))
     told = [item for batch in batches for record in batch.records for item in state.apply(record)]
     assert told == []
     assert (state.tallies.findings, state.tallies.shadowed) == (1, 1)
@@ -182,23 +184,23 @@ def test_in_shadow_findings_are_counted_and_not_told() -> None:
 
 def test_unreadable_leaves_are_as_if_they_were_not_there() -> None:
     junk = [(START_MS, value) for value in (None, b"", b"\x00\x00", b"\xc3\x01junk", b"{}")]
-    with_junk = followed_by(*junk, (START_MS + 201, decision(200, ODD)))
-    without = followed_by((START_MS + 201, decision(200, ODD)))
+    with_junk = followed_by(*junk, (START_MS + N, decision(N, ODD)))
+    without = followed_by((START_MS + N, decision(N, ODD)))
     (told,), (expected,) = told_by(with_junk), told_by(without)
     assert isinstance(told, Finding)
     assert isinstance(expected, Finding)
     assert told.assessment == expected.assessment
-    assert (told.leaf, expected.leaf) == (205, 200)
+    assert (told.leaf, expected.leaf) == (N + 5, N)
 
 
 @pytest.mark.parametrize("timestamp", [-1, 0, 2**62, 253_402_300_800_000], ids=str)
 def test_a_timestamp_off_the_calendar_stops_nothing(timestamp: int) -> None:
-    (alert,) = alerts_in(followed_by((timestamp, decision(200, ODD))))
+    (alert,) = alerts_in(followed_by((timestamp, decision(N, ODD))))
     assert encode_alert(alert)
 
 
 def test_endless_names_are_cut_in_an_alert() -> None:
     long = "x" * 4096
-    event = decision(200, (long, long, long, long), resource=long)
-    (alert,) = alerts_in(followed_by((START_MS + 201, event)))
+    event = decision(N, (long, long, long, long), resource=long)
+    (alert,) = alerts_in(followed_by((START_MS + N, event)))
     assert len(encode_alert(alert)) < 64_000

@@ -25,7 +25,9 @@ def asked(number: int) -> Features:
     )
 
 
-def rows_of(count: int, *, hot_rows: int = 64, graph: CandidateGraph | None = None) -> DecisionRows:
+def rows_of(
+    count: int, *, hot_rows: int = 64, graph: CandidateGraph | None = None
+) -> DecisionRows:
     rows = DecisionRows(lambda: graph or FoldedGraph(), hot_rows)
     for number in range(count):
         features = asked(number)
@@ -59,7 +61,7 @@ class Blind:
         return np.empty(0, np.int64)
 
 
-@pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 300], ids=lambda count: f"{count} rows")
+@pytest.mark.parametrize("count", [1, 5, 64, 65, 200], ids=lambda count: f"{count} rows")
 def test_the_nearest_are_exact_with_ties_to_the_lowest_row(count: int) -> None:
     rows = rows_of(count)
     for number in (0, 7, 1000, 1001):
@@ -70,13 +72,13 @@ def test_the_nearest_are_exact_with_ties_to_the_lowest_row(count: int) -> None:
 
 def test_every_step_knows_at_most_the_true_similarity_and_together_every_row_is_seen() -> None:
     rows = rows_of(300, hot_rows=64)
-    for number in range(1000, 1050):
+    known = [embed(asked(number)) for number in range(300)]
+    for number in range(1000, 1010):
         vector = embed(asked(number))
         true = rows.nearest(vector, 1)[0].similarity
         hot, candidates = rows.similar_hot(vector), rows.similar_candidates(vector)
         assert max(hot, candidates) <= true
-        newest = [cosine(vector, embed(asked(row))) for row in range(300)]
-        assert hot in newest
+        assert hot in [cosine(vector, row) for row in known]
     last = embed(asked(299))
     assert rows.similar_hot(last) == 1.0
     assert rows.similar_candidates(embed(asked(0))) == 1.0
@@ -130,14 +132,14 @@ def test_a_graph_gives_fewer_where_more_are_asked_for_than_there_are() -> None:
 
 
 def test_a_graph_grows_beyond_its_first_size_and_finds_more_than_its_effort() -> None:
-    graph = VectorGraph(8, GraphSettings(ef=4))
-    vectors = unit_rows(3000)
+    graph = VectorGraph(8, GraphSettings(ef_construction=20, ef=4))
+    vectors = unit_rows(1200)
     graph.add(vectors[:1000])
     graph.add(vectors[1000:])
-    assert graph.size == 3000
-    found = graph.nearest(vectors[2999], 40)
+    assert graph.size == 1200
+    found = graph.nearest(vectors[1199], 40)
     assert len(found) == 40
-    assert found[0] == 2999
+    assert found[0] == 1199
 
 
 def test_rows_of_another_width_are_refused() -> None:

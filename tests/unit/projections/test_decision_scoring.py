@@ -70,7 +70,7 @@ def test_the_rule_version_is_that_of_every_run() -> None:
     ids=str,
 )
 def test_rules_off_their_scale_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="scale|limit"):
+    with pytest.raises(ValueError, match=r"scale|limit"):
         Rules(**wrong)  # type: ignore[arg-type]
 
 
@@ -79,7 +79,9 @@ def test_a_share_of_the_principals_is_published_always_the_same_ones() -> None:
     half = replace(RULES, percentage=50)
     chosen = {person for person in people if half.publishes(person)}
     assert 150 < len(chosen) < 250
-    assert chosen <= {person for person in people if replace(RULES, percentage=60).publishes(person)}
+    assert chosen <= {
+        person for person in people if replace(RULES, percentage=60).publishes(person)
+    }
     assert not any(replace(RULES, percentage=0).publishes(person) for person in people)
     assert not any(replace(RULES, mode=Mode.SHADOW).publishes(person) for person in people)
     assert all(RULES.publishes(person) for person in people)

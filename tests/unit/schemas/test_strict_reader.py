@@ -99,6 +99,11 @@ def test_every_legal_form_is_read(schema: Schema, data: bytes, value: Json) -> N
     assert read_whole(reader(schema), data, 0) == value
 
 
+def test_a_block_of_more_items_than_bytes_is_refused_before_it_is_read() -> None:
+    with pytest.raises(DecodeError, match="a block of 1001 items, 1000 bytes are left"):
+        read_whole(reader(ARRAY), long(1001) + bytes(1000), 0)
+
+
 def test_left_over_bytes_are_an_error_of_their_own() -> None:
     with pytest.raises(DecodeError) as caught:
         read_whole(reader("long"), b"\x02\x02", 0)

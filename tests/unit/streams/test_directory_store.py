@@ -87,6 +87,7 @@ async def test_a_key_that_could_leave_the_directory_is_refused(tmp_path: Path, k
         await store.create(key, b"", retain_days=1)
     with pytest.raises(ValueError, match="key"):
         await store.get(key)
+    assert await store.versions(f"{key}/") == []
 
 
 async def test_a_place_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:

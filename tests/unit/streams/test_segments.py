@@ -167,6 +167,7 @@ FAULTS = {
     "no row": written_by_fastavro(SECOND, rows=[]),
     "bytes appended": file_of(SECOND) + b"\0",
     "a second file appended": file_of(SECOND) * 2,
+    "a block that ends in another marker": file_of(SECOND)[:-16] + FIRST.marker,
     "cut off": file_of(SECOND)[:-1],
     "cut off in a block": file_of(SECOND)[:-1000],
     "bytes behind the rows of a block": container(

@@ -1,0 +1,121 @@
+"""Alerts are a function of the log: batches, restarts, graphs and their seeds change none."""
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from projections.decision_index.fold import MakeRows
+from projections.decision_index.graph import FoldedGraph
+from projections.decision_index.index import DecisionRows
+from projections.decision_index.projection import DecisionIndex, DecisionIndexWorld
+from projections.decision_index.scoring import Rules
+from projections.hnsw import GraphSettings
+from projections.ports import SealedBatch
+from schemas.alerts import AnomalyAlert
+from schemas.codec import decode_alert
+from streams.clock import SystemClock
+from streams.errors import FencedError, OutcomeUnknownError
+from tests.support.decision_log import EventLog, habits
+from tests.support.output_partition import OutputPartition
+from tests.support.sealed_log import ORIGIN, batches_of
+
+RULES = Rules(threshold=0.4, warm_up=30, alerts_per_hour=3)
+VALUES = list(habits(160, seed=11))
+
+
+class Misleading:
+    """A graph that names any rows at all, near or not."""
+
+    def __init__(self, seed: int) -> None:
+        self._dice = random.Random(seed)
+        self.size = 0
+        self.memory_bytes = 0
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        self.size += len(rows)
+
+    def candidates(self, row: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        del row
+        count = self._dice.randrange(min(k, self.size) + 1)
+        return np.array([self._dice.randrange(self.size) for _ in range(count)], np.int64)
+
+
+def rows_with(kind: str, hot_rows: int, seed: int) -> MakeRows:
+    graphs: dict[str, Callable[[], DecisionRows]] = {
+        "folded": lambda: DecisionRows(lambda: FoldedGraph(GraphSettings(seed=seed)), hot_rows),
+        "full": lambda: DecisionRows(
+            lambda: FoldedGraph(GraphSettings(seed=seed), width=384), hot_rows
+        ),
+        "poor": lambda: DecisionRows(
+            lambda: FoldedGraph(GraphSettings(m=2, ef_construction=2, ef=1, seed=seed), width=2),
+            hot_rows,
+        ),
+        "misleading": lambda: DecisionRows(lambda: Misleading(seed), hot_rows),
+    }
+    return graphs[kind]
+
+
+def index_of(output: OutputPartition, make_rows: MakeRows) -> DecisionIndex:
+    world = DecisionIndexWorld(
+        make_writer=output.writer,
+        make_reader=output.reader,
+        rules=RULES,
+        clock=SystemClock(),
+        make_rows=make_rows,
+    )
+    return DecisionIndex(world, ORIGIN)
+
+
+async def run(
+    output: OutputPartition, batches: list[SealedBatch], make_rows: MakeRows, restart_at: list[int]
+) -> list[AnomalyAlert]:
+    """Follow the log; begin anew before the batches named, and after any lost answer."""
+    restarts = [*restart_at, len(batches)]
+    while restarts:
+        index = index_of(output, make_rows)
+        try:
+            await index.resume()
+            for batch in batches[: restarts[0]]:
+                await index.apply(batch)
+            restarts.pop(0)
+        except (FencedError, OutcomeUnknownError):
+            await index.close()
+    return [decode_alert(record) for record in output.records]
+
+
+async def exhaustive() -> list[AnomalyAlert]:
+    """All in one batch, every row scanned."""
+    batches = list(batches_of(EventLog.sealed(VALUES)))
+    make_rows = rows_with("misleading", 4096, 0)
+    return await run(OutputPartition(), batches, make_rows, [])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+async def test_the_same_log_gives_the_same_alerts_however_it_is_read(data: st.DataObject) -> None:
+    draw = data.draw
+    lengths = draw(st.lists(st.integers(1, 60), max_size=8), label="batches")
+    batches = list(batches_of(EventLog.sealed(VALUES, lengths)))
+    restart_at = draw(st.lists(st.integers(0, len(batches)), max_size=3), label="restarts")
+    kind = draw(st.sampled_from(["folded", "full", "poor", "misleading"]), label="graph")
+    hot_rows = draw(st.sampled_from([16, 32, 128]), label="scanned rows")
+    seed = draw(st.integers(0, 1000), label="seed")
+    output = OutputPartition()
+    fates = st.sampled_from(["lost", "applied"])
+    output.faults = draw(st.dictionaries(st.integers(1, 6), fates, max_size=3), label="faults")
+    alerts = await run(output, batches, rows_with(kind, hot_rows, seed), sorted(restart_at))
+    expected = await exhaustive()
+    assert len(expected) > 5
+    assert [alert.alert_id for alert in alerts] == [alert.alert_id for alert in expected]
+    for alert, other in zip(alerts, expected, strict=True):
+        # Only the proof may differ: it is under the first checkpoint that covers the leaf.
+        assert (alert.risk, alert.neighbours, alert.features, alert.description) == (
+            other.risk,
+            other.neighbours,
+            other.features,
+            other.description,
+        )

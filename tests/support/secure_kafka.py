@@ -1,0 +1,136 @@
+"""A broker that lets in whom it knows, and lets each do only what an ACL says.
+
+Three listeners: PLAINTEXT, whose anonymous clients may do everything (the administrator of tests),
+SASL_SSL (SCRAM-SHA-512 and PLAIN), and SSL that demands a client certificate; its common name is
+the user. Users and certificates are made when a test asks for them.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import confluent_kafka.admin as rights
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.local_kafka import LocalKafka, NoBrokerError
+
+__all__ = ["PLAIN_USER", "SecureKafka", "password_of", "secure_kafka"]
+
+PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
+SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
+PLAIN_USER = "plain"
+ANYWHERE = "*"
+
+
+def password_of(user: str) -> str:
+    """Found in an output, it can be nothing but the password."""
+    return f"open-sesame-of-{user}"
+
+
+@dataclass(frozen=True, slots=True)
+class SecureKafka:
+    """The running broker and who vouches for it."""
+
+    local: LocalKafka
+    authority: Authority
+
+    @classmethod
+    def create(cls, folder: Path) -> "SecureKafka":
+        """Not started yet."""
+        authority = Authority.create(folder / "certificates")
+        certificate, key = authority.issue("broker")
+        chain = authority.folder / "broker-chain.pem"
+        chain.write_bytes(key.read_bytes() + certificate.read_bytes())
+        properties = {
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(chain),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(authority.certificate),
+            "listener.name.ssl.ssl.client.auth": "required",
+            "listener.name.ssl.ssl.principal.mapping.rules": "RULE:^CN=(.*?)$/$1/",
+            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+            "listener.name.sasl_ssl.plain.sasl.jaas.config": (
+                f'{PLAIN} required user_{PLAIN_USER}="{password_of(PLAIN_USER)}";'
+            ),
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": f"{SCRAM} required;",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+        }
+        return cls(
+            LocalKafka(folder / "broker", secure="SASL_SSL,SSL", properties=properties), authority
+        )
+
+    @property
+    def bootstrap(self) -> str:
+        """Of the administrator."""
+        return self.local.bootstrap
+
+    def add_users(self, *names: str) -> None:
+        """SCRAM users; each may do nothing yet."""
+        info = rights.ScramCredentialInfo(rights.ScramMechanism.SCRAM_SHA_512, 4096)
+        changes = [
+            rights.UserScramCredentialUpsertion(name, info, password_of(name).encode())
+            for name in names
+        ]
+        for done in self._admin().alter_user_scram_credentials(changes).values():
+            done.result(10)
+
+    def allow(self, user: str, granted: Sequence[tuple[str, str, str, str]]) -> None:
+        """`granted`: kind of resource, name, pattern, operation."""
+        bindings = [
+            rights.AclBinding(
+                rights.ResourceType[kind],
+                name,
+                rights.ResourcePatternType[pattern],
+                f"User:{user}",
+                ANYWHERE,
+                rights.AclOperation[operation],
+                rights.AclPermissionType.ALLOW,
+            )
+            for kind, name, pattern, operation in granted
+        ]
+        for done in self._admin().create_acls(bindings).values():
+            done.result(10)
+
+    def as_sasl(self, user: str, mechanism: str = "SCRAM-SHA-512") -> dict[str, str]:
+        """Settings of a client that knows the user's password."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.local.secure_bootstraps["SASL_SSL"],
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": mechanism,
+            "KAFKA_SASL_USERNAME": user,
+            "KAFKA_SASL_PASSWORD": password_of(user),
+            "KAFKA_SSL_CAFILE": str(self.authority.certificate),
+        }
+
+    def as_certified(self, user: str) -> dict[str, str]:
+        """Settings of a client with the user's certificate, its key file encrypted."""
+        certificate, key = self.authority.issue(user, password=password_of(user))
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.local.secure_bootstraps["SSL"],
+            "KAFKA_SECURITY_PROTOCOL": "SSL",
+            "KAFKA_SSL_CAFILE": str(self.authority.certificate),
+            "KAFKA_SSL_CERTFILE": str(certificate),
+            "KAFKA_SSL_KEYFILE": str(key),
+            "KAFKA_SSL_PASSWORD": password_of(user),
+        }
+
+    def _admin(self) -> rights.AdminClient:
+        return rights.AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+
+
+@pytest.fixture(scope="session")
+def secure_kafka() -> Iterator[SecureKafka]:
+    """One for the whole run; always our own, since only here every user is ours."""
+    folder = Path(tempfile.mkdtemp(prefix="attestream-secure-kafka-"))
+    try:
+        secured = SecureKafka.create(folder)
+        with secured.local:
+            yield secured
+    except NoBrokerError as error:
+        pytest.exit(str(error), returncode=3)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
