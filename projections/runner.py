@@ -23,6 +23,7 @@ from streams.errors import (
     BreakError,
     FencedError,
     OutcomeUnknownError,
+    SettingsError,
     TransientError,
     VerificationError,
 )
@@ -88,7 +89,7 @@ class PartitionRunner:
         except FencedError as error:
             log.warning("fenced", projection=part[0], origin=self._world.origin, why=str(error))
             return await self._owned()
-        except (OutcomeUnknownError, TransientError) as error:
+        except (OutcomeUnknownError, TransientError, SettingsError) as error:
             self._health.waiting(part, str(error))
             log.warning("reopening", projection=part[0], origin=self._world.origin, why=str(error))
         except VerificationError as verdict:

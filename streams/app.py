@@ -38,6 +38,7 @@ __all__ = [
     "open_engine",
     "open_objects",
     "open_sink",
+    "preflight",
     "signer_of",
     "trusted_keys",
 ]
@@ -127,6 +128,32 @@ def check_settings(settings: Settings) -> None:
             check(settings)
         except SettingsError as error:
             problems += error.problems
+    if problems:
+        raise SettingsError(problems)
+
+
+async def preflight(settings: Settings) -> None:
+    """What only the servers can tell a worker before it starts: its topics, its archive.
+
+    Raises:
+        SettingsError: all problems together.
+        TransientError: a server gives no answer.
+    """
+    async with open_engine(settings) as engine:
+        topology = engine.topology
+        needed = [name for s in topology.sources for name in (s, topology.audit(s))]
+        problems = [
+            f"topic {topic} does not exist: run `attestream topics apply`"
+            for topic in needed
+            if not await engine.partitions(topic)
+        ]
+    objects = open_objects(settings)
+    try:
+        await objects.check_bucket()
+    except SettingsError as error:
+        problems += error.problems
+    finally:
+        await objects.close()
     if problems:
         raise SettingsError(problems)
 

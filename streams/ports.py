@@ -148,8 +148,9 @@ class PartitionWriter(Protocol):
     async def append(self, records: Sequence[NewRecord]) -> Appended:
         """Write all of `records` in one transaction, or none, and return once it is committed.
 
-        Raises FencedError (not written; another writer, or the transaction expired) or
-        OutcomeUnknownError (perhaps written). After either the writer is of no further use.
+        Raises FencedError (another writer started, or the transaction expired; written only if
+        the answer to the commit was lost before) or OutcomeUnknownError (perhaps written). After
+        either the writer is of no further use. Raises SettingsError where the topic refuses.
         """
 
     async def confirm(self) -> None:

@@ -27,6 +27,7 @@ from streams.errors import (
     FencedError,
     NotOwnerError,
     OutcomeUnknownError,
+    SettingsError,
     TransientError,
     VerificationError,
 )
@@ -114,7 +115,8 @@ class PartitionSealer:
             # An expired transaction looks like a fence: the group knows who owns the partition.
             log.warning("fenced", origin=self._world.origin, why=str(error))
             return await self._still_owner()
-        except (OutcomeUnknownError, TransientError) as error:
+        except (OutcomeUnknownError, TransientError, SettingsError) as error:
+            # SettingsError: a permission or a topic's limit; an operator may mend it meanwhile.
             self._health.waiting(self.part, str(error))
             log.warning("recovering", origin=self._world.origin, why=str(error))
         except VerificationError as verdict:
@@ -335,8 +337,9 @@ class PartitionSealer:
                 continue
             checked = self._clock.monotonic()
             await check_identity(self._world, s.found.claim)
-            expected = s.audit_end
-            if (await self._world.audit.bounds()).end < expected:
+            # The last commit's marker may still be on its way: its records never are.
+            expected = s.audit_end - s.writer.marker_offsets
+            if (await self._world.audit.bounds()).high_watermark < expected:
                 raise OutcomeUnknownError("the audit partition ends before what was committed")
             last = self._last_leaf(s)
             if last is not None:

@@ -83,7 +83,9 @@ async def _broker(settings: Settings) -> list[Finding]:
         found.append(Finding("topics", good=True, says="as declared"))
     for difference in differences:
         good = False if difference in missing or difference.kind == "refused" else None
-        found.append(Finding("topics", good=good, says=f"{difference.topic}: {difference.sentence}"))
+        found.append(
+            Finding("topics", good=good, says=f"{difference.topic}: {difference.sentence}")
+        )
     if missing:
         found.append(Finding("topics", good=False, says="run `attestream topics apply`"))
     return found

@@ -1,5 +1,6 @@
 """`attestream worker`: one worker of the Kafka deployment."""
 
+import asyncio
 import os
 import sys
 
@@ -34,10 +35,11 @@ def worker(roles: str | None) -> None:
         raise SettingsError(
             [f"--roles: {', '.join(unknown)} is unknown; roles are {', '.join(ALL_ROLES)}"]
         )
-    from streams.app import check_settings  # noqa: PLC0415  # loads a client library
+    from streams.app import check_settings, preflight  # noqa: PLC0415  # loads a client library
     from streams.telemetry.logs import configure_logs  # noqa: PLC0415
 
     check_settings(settings)
+    asyncio.run(preflight(settings))
     configure_logs()
     from projections.app import run_worker  # noqa: PLC0415  # optional dependency
 

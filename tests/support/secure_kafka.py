@@ -75,7 +75,8 @@ class SecureKafka:
             rights.UserScramCredentialUpsertion(name, info, password_of(name).encode())
             for name in names
         ]
-        for done in self._admin().alter_user_scram_credentials(changes).values():
+        admin = self._admin()
+        for done in admin.alter_user_scram_credentials(changes).values():
             done.result(10)
 
     def allow(self, user: str, granted: Sequence[tuple[str, str, str, str]]) -> None:
@@ -92,7 +93,8 @@ class SecureKafka:
             )
             for kind, name, pattern, operation in granted
         ]
-        for done in self._admin().create_acls(bindings).values():
+        admin = self._admin()
+        for done in admin.create_acls(bindings).values():
             done.result(10)
 
     def as_sasl(self, user: str, mechanism: str = "SCRAM-SHA-512") -> dict[str, str]:
@@ -119,6 +121,7 @@ class SecureKafka:
         }
 
     def _admin(self) -> rights.AdminClient:
+        # To be kept by the caller: its requests end with it.
         return rights.AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
 

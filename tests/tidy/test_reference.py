@@ -107,12 +107,13 @@ def test_every_error_is_in_the_reference(repository: Repository) -> None:
 def test_the_command_reference_is_what_the_commands_say() -> None:
     from projections.cli.main import main
 
-    assert CLI_PAGE.read_text(encoding="utf-8") == render_commands(main), "run: make docs"
+    is_rendered = CLI_PAGE.read_text(encoding="utf-8") == render_commands(main)
+    assert is_rendered, "run: make docs"
 
 
 def test_the_schema_reference_is_what_the_schemas_say() -> None:
-    rendered = render_schemas(schema_texts())
-    assert SCHEMAS_PAGE.read_text(encoding="utf-8") == rendered, "run: make docs"
+    is_rendered = SCHEMAS_PAGE.read_text(encoding="utf-8") == render_schemas(schema_texts())
+    assert is_rendered, "run: make docs"
 
 
 def test_every_page_has_a_runbook_of_four_headings(repository: Repository) -> None:
