@@ -74,9 +74,9 @@ $(DEV): pyproject.toml constraints.txt | $(RUN)
 	$(RUN) -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $(DEV) $(USE)
 
-# What a user needs, without the test servers and checkers.
+# What the demo needs: no client of brokers and buckets, no test servers, no checkers.
 $(USE): pyproject.toml constraints.txt | $(RUN)
-	$(RUN) -m pip install -q -c constraints.txt -e '.[all]'
+	$(RUN) -m pip install -q -c constraints.txt -e '.[index]'
 	@touch $(USE)
 
 $(RUN):

@@ -131,6 +131,8 @@ REFUSED = {
     "set AUDIT_SIGNING_PRIVATE_KEY to an Ed25519 private key",
     "AUDIT_SIGNING_KMS_KEY_ID": "is not supported yet: set AUDIT_SIGNING_PRIVATE_KEY",
     "SIGNING_PROXY_URL": "is not supported yet: set AUDIT_SIGNING_PRIVATE_KEY",
+    "SCHEMA_REGISTRY_URL": "is not supported yet: events must be framed as Avro single objects "
+    "(`attestream send` does), or become dead letters; unset it",
     "REQUIRE_KMS": "cannot be met: signing by a KMS is not supported yet",
 }
 

@@ -3,5 +3,5 @@
 In the order of a decision's way through: `embedding` (features, digest, vector) · `habits` (how
 new, how rare) · `scoring` (risk, and the rules) · `sparse`, `graph`, `index` (the rows and their
 nearest) · `throttle` (what is told) · `fold` (score, then learn) · `alerts` (words and evidence) ·
-`projection` (exactly once).
+`projection` (exactly once) · `search` (questions and answers).
 """

@@ -1,5 +1,7 @@
 """The tamper-evident log, and nothing but: no clock, no network, no disk (formats §2–§6, §9).
 
 Reading order: `leaf` (what a record commits to), `merkle` (the tree), `note` and `checkpoint`
-(what is signed), `sealing` (the plan of one batch), `trail` (what valid history is), `proofs`.
+(what is signed), `sealing` (the plan of one batch), `trail` (what valid history is) over
+`record_checks`, `tail` and `anchoring`; then `recovery` (the end of a log, for its sealer) and
+`proofs` (one record, two sizes).
 """

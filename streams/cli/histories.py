@@ -89,13 +89,14 @@ async def _verify(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
         except SourceUnreadableError as error:
             unreadable.append(str(error))
     for address in others:
+        troubles = len(unreadable)
         try:
             found = await _verify_one(address, inquiry, unreadable)
         except (SourceUnreadableError, TransientError, SourceChangedError) as error:
             unreadable.append(f"{address}: {error}")
             continue
         logs += found
-        if not found and not unreadable:
+        if not found and len(unreadable) == troubles:
             unreadable.append(f"{address}: no log in it yet")
     return verdict_of(logs, inquiry.trust, unreadable)
 
@@ -138,8 +139,8 @@ def _starts_with(path: Path, magic: bytes) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(len(magic)) == magic
-    except OSError as error:
-        raise SourceUnreadableError(f"{error.strerror}") from error
+    except OSError:
+        return False  # What it is cannot be told; whoever reads it says why.
 
 
 def _proof(path: Path, inquiry: Inquiry) -> LogVerdict:

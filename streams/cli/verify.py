@@ -21,6 +21,7 @@ from streams.verifier import LEVELS, OnRows, Trust, open_anchor
 __all__ = ["verify"]
 
 LEAF_BYTES = 32
+ROWS_A_LINE = 1_000_000
 
 
 class _Options(TypedDict):
@@ -121,15 +122,26 @@ def _read(path: Path) -> bytes:
 
 @contextmanager
 def _progress() -> Iterator[OnRows]:
+    """A bar on a terminal, a line now and then elsewhere; on stderr either way."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines()
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.completed:,.0f} rows verified"),
-        TextColumn("{task.speed:,.0f}/s", style="dim"),
         TimeElapsedColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("verify", total=None)
         yield lambda rows: progress.advance(task, rows)
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._rows = 0
+
+    def __call__(self, rows: int) -> None:
+        before, self._rows = self._rows, self._rows + rows
+        if before // ROWS_A_LINE != self._rows // ROWS_A_LINE:
+            click.echo(f"{self._rows:,} rows verified", err=True)

@@ -8,7 +8,7 @@ from typing import Self
 from streams.embedded.database import EmbeddedDatabase
 from streams.embedded.partitioner import partition_of
 from streams.embedded.record_tables import insert_records
-from streams.errors import SettingsError, TransientError
+from streams.errors import AttestreamError, SettingsError
 from streams.ports import NewRecord
 
 __all__ = ["EmbeddedEventSink"]
@@ -33,7 +33,7 @@ class EmbeddedEventSink:
         self._turn = 0
         self._held: dict[int, list[NewRecord]] = {}
         self._records = self._bytes = 0
-        self._failure: TransientError | None = None
+        self._failure: AttestreamError | None = None
         self._turns = asyncio.Lock()
         self._linger: asyncio.Task[None] | None = None
 
@@ -84,7 +84,7 @@ class EmbeddedEventSink:
                 return
             try:
                 await self._database.write(lambda connection: self._put(connection, held))
-            except TransientError as error:
+            except AttestreamError as error:
                 self._failure = error
                 raise
         # Now the records are in the log.
@@ -94,8 +94,8 @@ class EmbeddedEventSink:
         await asyncio.sleep(LINGER_S)
         try:
             await self.flush()
-        except TransientError:
-            return  # the next `send` raises it
+        except AttestreamError:
+            return  # the next `send`, or the end, raises it
 
     def _choose(self, key: bytes | None) -> int:
         if self._partitions == 1:

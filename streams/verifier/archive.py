@@ -123,10 +123,10 @@ class _ArchivedLog:
         named = manifest.origin, manifest.segment, manifest.first_index
         if named != (self._log.origin, segment_name(self._log.origin, first), first):
             self._fault(first, "the manifest is another segment's")
-        if manifest.previous != self._previous:
-            self._fault(first, "the manifest does not follow the one before")
         if first != self._due:
             self._fault(self._due, f"the next manifest begins at {first}")
+        if manifest.previous != self._previous:
+            self._fault(first, "the manifest does not follow the one before")
         self._previous = sha256(data).hexdigest()
         self._due = manifest.last_index + 1
         return manifest

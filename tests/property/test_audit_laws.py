@@ -265,8 +265,9 @@ def test_consistency_proof_with_any_change_fails(new: int, data: st.DataObject) 
     for one in forged:
         with pytest.raises(VerificationError):
             verify_consistency((old, new), roots, one)
-    with pytest.raises(VerificationError):
-        verify_consistency((old, new), (roots[0], b"\0" * 32), proof)
+    for wrong in ((roots[0], b"\0" * 32), (b"\0" * 32, roots[1])):
+        with pytest.raises(VerificationError):
+            verify_consistency((old, new), wrong, proof)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7])

@@ -59,14 +59,19 @@ class EventLog(SealedLog):
 
 
 def decision(
-    number: int, *asked: Asked, tenant: str = "", resource: str = "r", effect: str = "ALLOW"
+    number: int,
+    *asked: Asked,
+    tenant: str = "",
+    resource: str = "r",
+    scope: str = "ward",
+    effect: str = "ALLOW",
 ) -> bytes:
     """A decision event with one evaluation for each thing asked."""
     evaluations = tuple(
         Evaluation(
             subject=Entity(id=principal, roles=(role,)),
             action=Action(name=action),
-            resource=Entity(type=kind, id=resource, scope="ward"),
+            resource=Entity(type=kind, id=resource, scope=scope),
             decision=Decision(effect),
         )
         for principal, role, kind, action in asked
@@ -84,22 +89,23 @@ def habits(count: int, seed: int, odd_share: float = 0.05) -> Iterator[tuple[int
         for person in people
     }
     for number in range(count):
-        timestamp = START_MS + number * 20_000
+        timestamp = START_MS + number * 120_000
         if rng.random() < 0.02:
             yield timestamp, rng.choice([None, b"", b"\x00\x00\x00\x00\x07junk"])
             continue
         tenant = "acme" if rng.random() < 0.2 else ""
-        asked = []
+        asked, scope = [], "ward"
         for _ in range(rng.choice([1, 1, 1, 2, 4])):
             person = rng.choice(people)
             kind, action = rng.choice(does[person])
             if rng.random() < odd_share:
-                kind, action = f"kind-{rng.randrange(9)}", f"do-{rng.randrange(9)}"
+                kind, action = f"kind-{rng.randrange(6, 8)}", f"do-{rng.randrange(3, 5)}"
+                scope = f"scope-{rng.randrange(6)}"
             asked.append((person, f"role-{person[-1]}", kind, action))
         resource = f"r{rng.randrange(40)}"
         skew = -1 if rng.random() < 0.02 else timestamp + rng.randrange(-90_000_000, 90_000_000)
         at = skew if rng.random() < 0.05 else timestamp
-        yield at, decision(number, *asked, tenant=tenant, resource=resource)
+        yield at, decision(number, *asked, tenant=tenant, resource=resource, scope=scope)
 
 
 def mutation(

@@ -35,6 +35,9 @@ ACCESS_KEY, SECRET = "attestreamtest", "attestream-secret-0123456789"
 READER = ("attestreamreader", "attestream-reader-0123456789")  # may not write
 ADMIN_ACTIONS = ["Admin", "Read", "Write", "List", "Tagging", "BypassGovernanceRetention"]
 PORTS = ("s3", "s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc")
+# Ends with its own group when our end of its standard input closes: a test run that is killed
+# leaves no server behind.
+SUPERVISED = 'exec 3<&0; "$@" 3<&- & server=$!; { read -r _ <&3; kill -9 0; } & wait $server'
 ENVIRONMENT = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}  # one volume a bucket, seven by default
 FLAGS = (
     "-filer",
@@ -104,13 +107,14 @@ class LocalS3:
             f"-{name.replace('.', '.port.') if '.' in name else name + '.port'}={port}"
             for name, port in self.ports.items()
         ]
+        server = [weed(), "-logtostderr", "server", f"-dir={self.data}"]
         files = [f"-filer.localSocket={self._socket}", f"-s3.config={self._identities}"]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [weed(), "-logtostderr", "server", f"-dir={self.data}", *FLAGS, *ports, *files],
+                ["sh", "-c", SUPERVISED, "sh", *server, *FLAGS, *ports, *files],
                 env=os.environ | ENVIRONMENT,
                 cwd=self.folder,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -126,12 +130,14 @@ class LocalS3:
 
     def kill(self) -> None:
         """SIGKILL to its own process group: locks and acknowledged objects survive."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is None:
+            return
+        if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            for port in self.ports.values():
-                for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
-                    socket.unlink(missing_ok=True)
+        self.process.communicate()
+        for port in self.ports.values():
+            for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                socket.unlink(missing_ok=True)
 
     @property
     def _identities(self) -> Path:

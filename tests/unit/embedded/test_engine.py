@@ -139,6 +139,8 @@ async def test_another_process_that_takes_a_partition_is_given_it(
     with pytest.raises(NotOwnerError, match=SOURCES[0]):
         await source.post(Posted(1, 1, b"r" * 32))
     assert not await ownership.still_owns(SOURCES[0], 0)
+    await asyncio.sleep(10 * engines.REFRESH_S)
+    assert (mine.assigned, others.revoked) == ([(SOURCES[0], 0)], [])
     assert await taking.still_owns(SOURCES[0], 0)
     for task in running:
         task.cancel()

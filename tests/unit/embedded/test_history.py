@@ -1,10 +1,7 @@
 """The verifier's side of the file: what is in it arrives as it is, or the reason why it cannot."""
 
-import random
 import shutil
 import sqlite3
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +13,6 @@ from streams.embedded import evidence, record_tables
 from streams.embedded.database import EmbeddedDatabase
 from streams.embedded.history import copy_database, list_audit_partitions, read_partition
 from streams.embedded.home import DATABASE
-from streams.embedded.layout import PAGE_BYTES
 from streams.embedded.partitions import EmbeddedPartitionWriter
 from streams.errors import SettingsError, SourceUnreadableError
 from streams.ports import NewRecord
@@ -239,55 +235,6 @@ def test_a_view_or_a_computed_column_in_place_of_records_is_never_run(
     altered(home, "ALTER TABLE records_2 RENAME TO kept", statement)
     with pytest.raises(SourceUnreadableError, match="no records of"):
         list(read_partition(home, TOPIC, 1))
-
-
-def flips(whole: bytes, count: int) -> Iterator[bytes]:
-    chosen = random.Random(7)  # the same flips in every run
-    used = [at for at, byte in enumerate(whole) if byte]
-    for at in chosen.sample(used, count):
-        flipped = bytearray(whole)
-        flipped[at] ^= 1 << chosen.randrange(8)
-        yield bytes(flipped)
-
-
-def outcome(path: Path) -> str:
-    try:
-        listed = list_audit_partitions(path)
-        read = list(read_partition(path, TOPIC, 1))
-    except SourceUnreadableError as error:
-        return "unreadable" if "\n" not in str(error) else "said in more than one sentence"
-    return "same" if (read, listed) == (RECORDS, [(TOPIC, 0), (TOPIC, 1)]) else "changed"
-
-
-@pytest.mark.usefixtures("small_pages")
-def test_any_flipped_bit_is_seen_changed_or_unreadable_never_a_crash(
-    home: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "flipped.db"
-    seen = Counter[str]()
-    for flipped in flips((home / DATABASE).read_bytes(), 300):
-        path.write_bytes(flipped)
-        seen[outcome(path)] += 1
-    # "same": in the slack of a page, or in what is no history.
-    assert seen.keys() == {"same", "changed", "unreadable"}
-    assert seen["changed"] > 150
-
-
-@pytest.mark.usefixtures("small_pages")
-def test_a_page_in_the_place_of_another_is_seen_and_the_walk_ends(
-    home: Path, tmp_path: Path
-) -> None:
-    whole = (home / DATABASE).read_bytes()
-    pages = [whole[at : at + PAGE_BYTES] for at in range(0, len(whole), PAGE_BYTES)]
-    path = tmp_path / "shuffled.db"
-    seen = Counter[str]()
-    for there, page in enumerate(pages):
-        for other in pages:
-            if page != other:
-                path.write_bytes(b"".join([*pages[:there], other, *pages[there + 1 :]]))
-                seen[outcome(path)] += 1
-    assert seen["changed"] > 20
-    assert seen["unreadable"] > 20
 
 
 def test_a_flipped_byte_of_a_value_arrives_flipped(home: Path) -> None:

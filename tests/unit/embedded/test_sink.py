@@ -12,7 +12,7 @@ from streams.embedded.database import EmbeddedDatabase
 from streams.embedded.partitioner import murmur2, partition_of
 from streams.embedded.partitions import EmbeddedPartitionReader
 from streams.embedded.sink import EmbeddedEventSink
-from streams.errors import SettingsError, TransientError
+from streams.errors import SettingsError, SourceUnreadableError, TransientError
 from streams.ports import NewRecord
 
 TOPIC = "events"
@@ -119,6 +119,19 @@ async def test_a_full_disk_is_said_at_the_next_send_and_at_the_end(
         with pytest.raises(TransientError, match="has no space left to grow"):
             await send(more)
     assert await sent(opened) == []
+
+
+async def test_a_damaged_file_is_said_too(opened: EmbeddedDatabase) -> None:
+    await opened.ensure_topic(TOPIC)
+    await opened.write(lambda connection: connection.execute("DROP TABLE records_1"))
+
+    async def send() -> None:
+        async with EmbeddedEventSink(opened, TOPIC) as sink:
+            await sink.send(NewRecord(1, b"x"))
+            await asyncio.sleep(5 * sinks.LINGER_S)
+
+    with pytest.raises(SourceUnreadableError, match="is damaged: no such table"):
+        await send()
 
 
 async def test_an_event_from_before_1970_is_refused(opened: EmbeddedDatabase) -> None:

@@ -52,6 +52,11 @@ async def follow(output: OutputPartition, batches: list[SealedBatch]) -> Decisio
     raise AssertionError("it never got through")
 
 
+async def apply_all(index: DecisionIndex, batches: list[SealedBatch]) -> None:
+    for batch in batches:
+        await index.apply(batch)
+
+
 def published(output: OutputPartition) -> list[AnomalyAlert]:
     return [decode_alert(record) for record in output.records]
 
@@ -98,8 +103,7 @@ async def test_a_zombie_cannot_publish_beside_its_successor(batches: list[Sealed
     await zombie.apply(batches[1])
     await follow(output, batches)
     with pytest.raises(FencedError):
-        for batch in batches[2:]:
-            await zombie.apply(batch)
+        await apply_all(zombie, batches[2:])
     assert [record.value for record in output.records] == await expected(batches)
 
 

@@ -102,6 +102,7 @@ def test_later_breaks_of_other_kinds_are_told_by_index() -> None:
     del rows[-4]  # record 11
     verdict = verify_rows(rows, anchored(anchor(log, 14)))
     assert kinds(verdict) == [("altered", 5), ("sequence", 11)]
+    assert (verdict.size, verdict.root) == (4, anchor(log, 4).root.hex())
     assert verify_rows(log.rows[:6], anchored(anchor(log, 12))).breaks[0].index == 4
 
 

@@ -124,8 +124,8 @@ async def test_deleted_segment_with_its_manifest_is_missed() -> None:
     archive = await Archive().fill()
     archive.replace(segment_name(ORIGIN, 4), None)
     archive.replace(manifest_name(ORIGIN, 4), None)
-    assert await archive.breaks("list") == [("archive", 8)]
-    assert await archive.breaks() == [("sequence", 4), ("archive", 8)]
+    assert await archive.breaks("list") == [("archive", 4)]
+    assert await archive.breaks() == [("archive", 4), ("sequence", 4)]
 
 
 async def test_newer_version_over_a_segment_is_named_and_the_oldest_is_read() -> None:
@@ -171,12 +171,29 @@ async def test_truncated_segment_is_named() -> None:
     assert await archive.breaks() == [("archive", 8)]
 
 
-async def test_altered_manifest_is_named() -> None:
+LAST = manifest_name(ORIGIN, 8)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"last_index":11', b'"last_index":10'),
+        (b'"first_index":8', b'"first_index":7'),
+        (ORIGIN.encode() + b'","', f"{BASE}/authz.decisions/3".encode() + b'","'),
+        (b'/00000000000000000008.avro"', b'/00000000000000000004.avro"'),
+        (b'"version_id":"v', b'"version_id":"w'),
+        (b"Z", b" "),
+        (b'"checkpoint":"audit', b'"checkpoint":"adult'),
+    ],
+    ids=["last index", "first index", "origin", "name", "version", "spelling", "checkpoint"],
+)
+async def test_altered_manifest_is_named(old: bytes, new: bytes) -> None:
     archive = await Archive().fill()
-    body = await archive.store.get(manifest_name(ORIGIN, 4))
+    body = await archive.store.get(LAST)
     assert body is not None
-    archive.replace(manifest_name(ORIGIN, 4), body.replace(b'"last_index":7', b'"last_index":6'))
-    assert (await archive.breaks("list"))[0][0] == "archive"
+    assert old in body
+    archive.replace(LAST, body.replace(old, new))
+    assert await archive.breaks("list") == [("archive", 8)]
 
 
 async def test_forked_manifest_does_not_follow_the_one_before() -> None:

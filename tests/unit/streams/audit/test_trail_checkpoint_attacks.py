@@ -7,6 +7,8 @@ from schemas.records import Checkpoint, Record
 from streams.audit.checkpoint import CheckpointText
 from streams.audit.merkle import EMPTY_ROOT, Frontier, node_hash
 from streams.audit.note import TrustedKeys
+from streams.audit.trail import Trail
+from streams.errors import BreakError
 from tests.support.forgeries import TRUSTED, anchor, breaks_of
 from tests.support.signed_logs import (
     BASE,
@@ -87,6 +89,11 @@ def test_signature_moved_and_renamed_is_no_known_key() -> None:
     assert breaks_of([row]) == [("unknown_key", 0)]
 
 
+def test_line_of_a_trusted_key_under_another_name_does_not_count() -> None:
+    note = KEY.note(0, EMPTY_ROOT).replace(f"\N{EM DASH} {ORIGIN} ", f"\N{EM DASH} {BASE} ")
+    assert breaks_of([SignedLog().row(Checkpoint(note, ()))]) == [("unknown_key", 0)]
+
+
 def test_checkpoint_of_another_origin_is_a_bad_signature() -> None:
     other = SignedLog(origin=f"{BASE}/{TOPIC}/{PARTITION + 1}")
     assert breaks_of(other.rows)[0] == ("bad_signature", 0)
@@ -159,6 +166,19 @@ def test_frontier_with_a_changed_hash_is_altered() -> None:
     frontier = (value.frontier[0], b"\0" * 32)
     rows = with_last_checkpoint(log.rows, value._replace(frontier=frontier))
     assert breaks_of(rows) == [("altered", 8)]
+
+
+def test_signed_root_that_the_frontier_does_not_have_is_altered_though_the_records_fit() -> None:
+    log = usual_log()
+    value = checkpoint_of(checkpoints(log)[12])
+    lie = value._replace(note=KEY.note(12, b"\1" * 32))
+    assert breaks_of(with_last_checkpoint(log.rows, lie)) == [("altered", 8)]
+
+
+def test_checkpoint_at_an_offset_before_the_last_is_out_of_sequence() -> None:
+    log = usual_log()
+    log.rows[-3] = log.rows[-3]._replace(offset=log.rows[-4].offset)
+    assert breaks_of(log.rows) == [("sequence", 8)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 40])
@@ -266,6 +286,13 @@ def test_log_sealed_again_with_the_same_key_is_a_fork_behind_the_last_anchor_tha
     assert breaks_of(rows) == []
     assert breaks_of(rows, anchors=[anchor(log, 12)]) == [("fork", 0)]
     assert breaks_of(rows, anchors=[anchor(log, 12), anchor(log, 4)]) == [("fork", 4)]
+
+
+def test_anchor_is_compared_as_soon_as_its_size_is_sealed() -> None:
+    log = SignedLog().extend(4).checkpoint()
+    trail = Trail(ORIGIN, TRUSTED, anchors=[CheckpointText(ORIGIN, 4, b"\1" * 32)])
+    with pytest.raises(BreakError, match="fork at index 0"):
+        trail.feed_all(log.rows)
 
 
 def test_anchor_between_two_checkpoints_is_compared() -> None:

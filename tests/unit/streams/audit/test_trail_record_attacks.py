@@ -101,7 +101,10 @@ def test_both_timestamps_changed_alike_are_named() -> None:
 def test_raised_source_offset_is_blamed_on_its_record_not_on_the_next() -> None:
     rows = usual_log().rows
     offset = audit_record(rows[positions(rows)[5]]).source.offset
-    assert breaks_of(changed(rows, 5, source("offset", offset + 1)))[0] == ("altered", 5)
+    forged = changed(rows, 5, source("offset", offset + 1))
+    assert breaks_of(forged) == [("altered", 5), ("sequence", 6)]
+    with pytest.raises(BreakError, match="altered at index 5"):
+        Trail(ORIGIN, TRUSTED).feed_all(forged)
 
 
 def test_source_offset_that_does_not_rise_is_out_of_sequence() -> None:

@@ -223,3 +223,18 @@ def test_help_has_an_example_and_the_exit_statuses() -> None:
     result = run("--help")
     assert "attestream verify decisions-0.avro" in result.stdout
     assert "24 shorter" in result.stdout
+
+
+def test_long_work_says_so_where_there_is_no_terminal(
+    export: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.cli.verify.ROWS_A_LINE", 10)
+    result = run(export, "--keys", keys, "--json")
+    assert result.stderr == "16 rows verified\n"
+    assert json.loads(result.stdout)["verdict"] == "intact"
+
+
+def test_bar_on_a_terminal_stays_off_stdout(export: Path, keys: Path) -> None:
+    result = run(export, "--keys", keys, "--json", env={"FORCE_COLOR": "1"})
+    assert "rows verified" in result.stderr
+    assert json.loads(result.stdout)["verdict"] == "intact"

@@ -1,0 +1,73 @@
+"""The one module other people's code imports."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import attestream
+from schemas.alerts import Evidence
+from streams.audit.merkle import Frontier
+from streams.audit.proofs import inclusion_proof
+from streams.segments import encode_segment
+from tests.support.forgeries import changed, flipped
+from tests.support.signed_logs import KEY, ORIGIN, usual_log
+
+KEYS = KEY.vkey().render()
+
+
+def evidence(index: int) -> Evidence:
+    log = usual_log()
+    frontier = Frontier()
+    frontier.extend(log.leaves[:12])
+    return Evidence(
+        origin=ORIGIN,
+        index=index,
+        leaf_hash=log.leaves[index],
+        inclusion_proof=inclusion_proof(Frontier(), log.leaves[:12], index),
+        checkpoint=KEY.note(12, frontier.root()),
+    )
+
+
+def test_evidence_of_an_alert_is_verified_with_the_keys_alone() -> None:
+    assert attestream.verify_evidence(evidence(5), keys=KEYS).size == 12
+
+
+def test_evidence_of_another_record_is_refused() -> None:
+    forged = evidence(5)
+    object.__setattr__(forged, "leaf_hash", evidence(6).leaf_hash)
+    with pytest.raises(attestream.BreakError, match="altered at index 5"):
+        attestream.verify_evidence(forged, keys=KEYS)
+
+
+def test_keys_that_are_none_are_refused() -> None:
+    with pytest.raises(attestream.SettingsError):
+        attestream.verify_evidence(evidence(5), keys="")
+
+
+def test_exported_file_is_verified(tmp_path: Path) -> None:
+    path = tmp_path / "export.avro"
+    path.write_bytes(encode_segment(ORIGIN, 0, None, usual_log().rows[:-2]))
+    anchor = evidence(0).checkpoint
+    verdict = attestream.verify_files([str(path)], keys=KEYS, anchors=[anchor])
+    assert (verdict.status, verdict.to_text().splitlines()[-1]) == (0, "intact")
+
+
+def test_rows_are_verified_and_the_break_is_named() -> None:
+    rows = changed(usual_log().rows, 5, flipped)
+    verdict = attestream.verify_rows(rows, keys=KEYS, origin=ORIGIN)
+    assert [(b.kind, b.index) for b in verdict.logs[0].breaks] == [("altered", 5)]
+
+
+def test_import_loads_no_optional_dependency() -> None:
+    optional = {"aiohttp", "aiokafka", "boto3", "faust", "hnswlib", "numpy"}
+    code = (
+        f"import sys, attestream, streams.cli.verify; print(sorted({optional} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert attestream.__version__[0].isdigit()
