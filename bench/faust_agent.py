@@ -35,7 +35,7 @@ def main(bootstrap: str, source: str, count: int) -> None:
     seen: dict[str, Any] = {"count": 0}
 
     @app.agent(app.topic(source, value_type=bytes, value_serializer="raw"))
-    async def copy(stream: Any) -> None:
+    async def copy(stream: Any) -> None:  # noqa: ANN401
         async for value in stream:
             await out.send(value=value)
             seen["count"] += 1

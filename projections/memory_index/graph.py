@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from projections.hnsw import VectorGraph
 
-__all__ = ["NamespaceVectors", "Similar"]
+__all__ = ["EXACT_COMPONENTS", "NamespaceVectors", "Similar"]
 
 EXACT_COMPONENTS = 4_000_000  # compared one by one: 2 ms
 ROWS_AT_FIRST = 64

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from projections.memory_index.fold import Drop, Effect, MemoryFold, MemoryTallies, Put, Space
-from projections.memory_index.graph import NamespaceVectors, Similar
+from projections.memory_index.graph import EXACT_COMPONENTS, NamespaceVectors, Similar
 from projections.ports import Position, SealedBatch
 from schemas.codec import BUILT_IN, SchemaLookup
 from streams.telemetry.logs import get_log
@@ -58,8 +58,12 @@ class Memory(NamedTuple):
 class MemoryIndex:
     """Remembers, finds and forgets the memories of one log."""
 
-    def __init__(self, schemas: SchemaLookup = BUILT_IN) -> None:
+    def __init__(
+        self, schemas: SchemaLookup = BUILT_IN, exact_components: int = EXACT_COMPONENTS
+    ) -> None:
+        """Namespaces of up to `exact_components` numbers are searched without a graph."""
         self._schemas = schemas
+        self._exact_components = exact_components
         self._fold = MemoryFold(schemas)
         self._vectors: dict[Space, NamespaceVectors] = {}
         self._size = 0
@@ -151,7 +155,7 @@ class MemoryIndex:
         match effect:
             case Put(space, node_id, vector):
                 if space not in self._vectors:
-                    self._vectors[space] = NamespaceVectors(len(vector))
+                    self._vectors[space] = NamespaceVectors(len(vector), self._exact_components)
                 self._vectors[space].put(node_id, vector)
             case Drop(space, node_id):
                 self._vectors[space].drop(node_id)
@@ -162,7 +166,10 @@ class MemoryIndex:
 
 
 def _unit(vector: Sequence[float], dimension: int | None) -> np.typing.NDArray[np.float32]:
-    given = np.asarray(vector, np.float64)
+    try:
+        given = np.asarray(vector, np.float64)
+    except OverflowError as error:
+        raise ValueError("a component is beyond what a number may be") from error
     if given.shape != (dimension,):
         raise ValueError(f"expected {dimension} components, got {given.shape}")
     length = float(np.sqrt(given @ given))

@@ -15,7 +15,7 @@ from pathlib import Path
 from schemas.records import Record
 from streams.embedded.evidence import Evidence
 from streams.embedded.failures import explaining
-from streams.embedded.record_tables import Row, record_of
+from streams.embedded.record_tables import Row, records_of
 from streams.errors import SettingsError, SourceUnreadableError
 
 __all__ = ["copy_database", "list_audit_partitions", "read_partition"]
@@ -41,8 +41,7 @@ def read_partition(path: Path, topic: str, partition: int) -> Iterator[Record]:
         partition_id = evidence.partition_id(topic, partition)
         offset = 0
         while rows := evidence.page(partition_id, offset):
-            for row in rows:
-                yield _record(row, f"{evidence.path}: {topic}/{partition}")
+            yield from _records(rows, f"{evidence.path}: {topic}/{partition}")
             if rows[-1][0] < offset:
                 # The pages of the file are no tree any more; going on might never end.
                 raise SourceUnreadableError(
@@ -80,8 +79,14 @@ def _opened(target: Path) -> sqlite3.Connection:
     return copy
 
 
-def _record(row: Row, where: str) -> Record:
+def _records(rows: list[Row], where: str) -> Iterator[Record]:
     try:
-        return record_of(row)
-    except ValueError as error:
-        raise SourceUnreadableError(f"{where} is damaged at offset {row[0]}: {error}") from error
+        yield from records_of(rows)
+    except ValueError:
+        # Headers are damaged somewhere: the records before that are still evidence.
+        for row in rows:
+            try:
+                yield from records_of([row])
+            except ValueError as error:
+                sentence = f"{where} is damaged at offset {row[0]}: {error}"
+                raise SourceUnreadableError(sentence) from error

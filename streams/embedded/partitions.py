@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from schemas.records import Record
 from streams.embedded.database import EmbeddedDatabase, PartitionState
-from streams.embedded.record_tables import insert_records, record_of, select_rows
+from streams.embedded.record_tables import insert_records, records_of, select_rows
 from streams.errors import (
     FencedError,
     NotOwnerError,
@@ -86,7 +86,7 @@ class EmbeddedPartitionReader:
             self._out_of_range(offset, state)
         rows = select_rows(connection, state.id, offset, max_records, state.end)
         try:
-            records = [record_of(row) for row in rows]
+            records = records_of(rows)
         except ValueError as error:
             raise SourceUnreadableError(
                 f"{self._name()} in {self._database.path} is damaged: {error}"

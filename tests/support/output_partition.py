@@ -71,6 +71,10 @@ class _Writer:
     def partition(self) -> int:
         return 0
 
+    @property
+    def marker_offsets(self) -> int:
+        return 1
+
     async def start(self) -> None:
         assert self._epoch == 0, "a writer is started once"
         self._epoch = self._partition.fence()

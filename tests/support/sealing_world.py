@@ -146,10 +146,10 @@ class SealingWorld:
         local = LocalSigner(KEY)
         return LogWorld(
             origin=self.origin,
-            source=FaultySource(self.ownership.source(self.topic, 0), faults),  # type: ignore[arg-type]
+            source=FaultySource(self.ownership.source(self.topic, 0), faults),
             audit=self.engine.reader(audit, 0),
             make_writer=lambda: FaultyWriter(self.engine.writer(audit, 0), faults),
-            anchors=AnchorStore(FaultyObjects(self.objects, faults), retain_days=1),  # type: ignore[arg-type]
+            anchors=AnchorStore(FaultyObjects(self.objects, faults), retain_days=1),
             signer=signer or local,
             keys=trusted_keys(local, BASE),
         )

@@ -1,6 +1,7 @@
 """Features, digests and vectors of evaluations."""
 
 from hashlib import sha256
+from typing import Any
 
 from projections.decision_index.embedding import (
     DIMENSION,
@@ -46,17 +47,23 @@ def test_roles_are_a_set() -> None:
 def test_tenants_share_no_digest_and_no_feature_is_left_out_of_it() -> None:
     other = Features("x", "x", ("x",), "x", "x", "x", "x", "x")
     digests = {digest_of(NURSE)}
-    for name in Features._fields:
-        digests.add(digest_of(NURSE._replace(**{name: getattr(other, name)})))
+    for field in Features._fields:
+        changed: dict[str, Any] = {field: getattr(other, field)}
+        digests.add(digest_of(NURSE._replace(**changed)))
     assert len(digests) == 1 + len(Features._fields)
 
 
 def test_a_value_in_another_field_is_another_feature() -> None:
-    empty = Features("", "", (), "", "", "", "", "")
-    names = ("principal", "scope", "resource_kind", "resource_id", "action", "effect")
-    digests = {digest_of(empty._replace(**{name: "x"})) for name in names}
-    vectors = {embed(empty._replace(**{name: "x"})) for name in names}
-    assert len(digests) == len(vectors) == len(names)
+    named = [
+        Features("", "x", (), "", "", "", "", ""),
+        Features("", "", (), "x", "", "", "", ""),
+        Features("", "", (), "", "x", "", "", ""),
+        Features("", "", (), "", "", "x", "", ""),
+        Features("", "", (), "", "", "", "x", ""),
+        Features("", "", (), "", "", "", "", "x"),
+    ]
+    assert len({digest_of(features) for features in named}) == 6
+    assert len({embed(features) for features in named}) == 6
 
 
 def test_agents_acting_for_the_subject_count_as_roles() -> None:

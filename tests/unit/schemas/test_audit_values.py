@@ -17,6 +17,7 @@ from schemas.audit_values import (
     encode_audit_record,
     encode_checkpoint,
     encode_content,
+    is_usual_plain,
 )
 from schemas.canonical import encode_bytes, encode_long, read_bytes, read_long
 from schemas.errors import DecodeError
@@ -230,3 +231,60 @@ def test_varint_that_is_not_minimal_or_too_long_is_refused(data: bytes) -> None:
 def test_length_beyond_the_data_is_refused() -> None:
     with pytest.raises(DecodeError):
         read_bytes(encode_long(2**62) + b"x", 0)
+
+
+VALUE = b"v" * 200
+USUAL = b"\0\x02\x02k\x02" + encode_bytes(VALUE) + b"\0"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        USUAL,
+        b"\0\0\x02" + encode_bytes(VALUE) + b"\0",
+        b"\0\x02\x00\x02" + encode_bytes(VALUE) + b"\0",
+        b"\0\x02" + encode_bytes(b"k" * 63) + b"\x02" + encode_bytes(VALUE) + b"\0",
+    ],
+    ids=["key", "no key", "empty key", "long key"],
+)
+def test_usual_content_is_recognised(content: bytes) -> None:
+    assert is_usual_plain(content)
+    decode_content(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x02" + USUAL[1:],
+        b"\0\x01" + USUAL[2:],
+        b"\0\x04" + USUAL[2:],
+        b"\0\x02\x01\x02" + encode_bytes(VALUE) + b"\0",
+        b"\0\x02\x81\x00" + b"k" * 63 + b"\x02" + encode_bytes(VALUE) + b"\0",
+        b"\0\x02\x80\x01" + b"k" * 63 + b"\x02" + encode_bytes(VALUE) + b"\0",
+        b"\0\x02\x02k\x00" + encode_bytes(VALUE) + b"\0",
+        b"\0\x02\x02k\x02" + b"\x91\x03" + VALUE + b"\0",
+        b"\0\x02\x02k\x02" + b"\x90\x83\x00" + VALUE + b"\0",
+        b"\0\x02\x02k\x02" + b"\x90\x00" + b"v" * 8 + b"\0" * 125,
+        USUAL[:-1] + b"\x02",
+        USUAL + b"\0",
+        USUAL[:-2] + b"\0",
+    ],
+    ids=[
+        "encrypted",
+        "key branch -1",
+        "key branch 2",
+        "negative key length",
+        "negative key length in two bytes",
+        "key length of two bytes cut",
+        "null value with bytes",
+        "negative value length",
+        "value length of three bytes",
+        "value length not minimal",
+        "a header",
+        "a byte too many",
+        "a byte too few",
+    ],
+)
+def test_content_that_is_not_usual_or_not_canonical_is_not_recognised(content: bytes) -> None:
+    assert len(content) >= 133
+    assert not is_usual_plain(content)

@@ -134,3 +134,19 @@ def test_one_line_of_sixty_megabytes_takes_the_memory_of_a_few_documents() -> No
     tracemalloc.stop()
     assert count == 6_001
     assert peak < 6 * DOCUMENT_BYTES_MAX
+
+
+def test_a_document_of_sixty_megabytes_is_never_held() -> None:
+    def body() -> Iterator[bytes]:
+        yield b'[{"n":"'
+        for _ in range(1_000):
+            yield b"x" * 60_000
+        yield b'"},' + A + b"]"
+
+    tracemalloc.start()
+    too_large, last = json_documents(body())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(too_large, Unreadable)
+    assert last == Document(1, A)
+    assert peak < 6 * DOCUMENT_BYTES_MAX
