@@ -2,16 +2,18 @@
 
 `attestream worker`, or `faust -A projections.app worker`. The services are plain aiokafka loops
 (an agent costs 55 µs an event against 4, and acknowledges what its handler raised); Faust runs
-them, serves the pages, and hosts the one agent for low-rate work: alerts into the log lines.
+them, serves the pages, and hosts the one agent for low-rate work: alerts into the log lines. The
+services start before Faust's own consumer and never wait for it; a worker without the index role
+has no agent, and no such consumer.
 
 Importing this module builds nothing; the attribute `app` does, from the environment.
 """
 
 import asyncio
 import os
+import signal
 import ssl
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import faust
@@ -19,7 +21,7 @@ from mode import Service
 
 from projections.api.pages import METRICS_CONTENT_TYPE, Answer, healthz, metrics, readyz
 from projections.api.search import SearchPages
-from projections.roles import ALL_ROLES, SEALER, projection_specs
+from projections.roles import ALL_ROLES, INDEX, SEALER, projection_specs
 from projections.search import LocalSearch
 from projections.services import ProjectionService
 from schemas.codec import decode_alert
@@ -27,6 +29,7 @@ from schemas.errors import RejectedInput
 from schemas.records import Record
 from streams.app import Deployment, SealingService, kafka_connection, open_deployment
 from streams.clock import SystemClock
+from streams.errors import AttestreamError
 from streams.settings import Settings, load_settings, sanitised
 from streams.telemetry.health import Health
 from streams.telemetry.logs import get_log
@@ -40,12 +43,11 @@ def make_app(settings: Settings, roles: Sequence[str] = ALL_ROLES) -> faust.App:
     """A Faust app that runs `roles` when its worker starts."""
     connection = kafka_connection(settings)
     health, search = Health(), LocalSearch()
-    app = faust.App(
+    app = _App(
         f"{settings.topic_prefix}attestream.faust",
         broker=[f"kafka://{server}" for server in connection.bootstrap.split(",")],
         broker_credentials=_credentials(connection.client_arguments()),
         store="memory://",
-        datadir=tempfile.mkdtemp(prefix="attestream-faust-"),
         topic_disable_leader=True,
         topic_allow_declare=False,
         broker_session_timeout=settings.session_timeout_ms / 1000,
@@ -54,16 +56,23 @@ def make_app(settings: Settings, roles: Sequence[str] = ALL_ROLES) -> faust.App:
         web_bind=settings.http_host,
         web_port=settings.http_port,
         web_enabled=True,
+        Worker=_Worker,
     )
-    hosted = _host(app, settings, (health, search), roles)
-    _serve(app, health, SearchPages(search, hosted.peers, settings.own_url))
-    _announce(app, settings)
+    app.hosted = _Hosted(settings, roles, health, search)
+    app.boot_strategy = _Boot(app, enable_kafka=INDEX in roles)
+    _serve(app, health, SearchPages(search, app.hosted.peers, settings.own_url))
+    if INDEX in roles:
+        _announce(app, settings, health)
     return app
 
 
 def run_worker(settings: Settings, roles: Sequence[str]) -> int:
-    """Run a worker until a signal ends it; its exit status."""
-    worker = faust.Worker(make_app(settings, roles), loglevel="WARN", redirect_stdouts=False)
+    """Run a worker until a signal ends it; its exit status.
+
+    Raises:
+        AttestreamError: why the worker ended by itself.
+    """
+    worker = make_app(settings, roles).Worker(loglevel="WARN", redirect_stdouts=False)
     return int(worker.execute_from_commandline() or 0)
 
 
@@ -77,42 +86,100 @@ def __getattr__(name: str) -> faust.App:
 
 
 class _Hosted:
-    """The open deployment, once the worker has started."""
+    """What the app runs: the services of a worker's roles."""
 
-    deployment: Deployment | None = None
+    def __init__(
+        self, settings: Settings, roles: Sequence[str], health: Health, search: LocalSearch
+    ) -> None:
+        self._settings = settings
+        self._roles = roles
+        self._health = health
+        self._search = search
+        self._deployment: Deployment | None = None
+        self.ended_by: AttestreamError | None = None
 
     async def peers(self, role: str) -> list[str]:
-        return await self.deployment.engine.peers(role) if self.deployment else []
+        """The workers of a role; none before the deployment is open."""
+        return await self._deployment.engine.peers(role) if self._deployment else []
+
+    async def run(self) -> None:
+        """Until cancelled; what the project expects to happen ends the worker in order."""
+        log.info("worker starts", roles=list(self._roles), **sanitised(self._settings))
+        try:
+            await self._serve_roles()
+        except* AttestreamError as failures:
+            self.ended_by = next(_leaves(failures))
+            # Faust would print a traceback of what is one sentence.
+            signal.raise_signal(signal.SIGTERM)
+
+    async def _serve_roles(self) -> None:
+        async with open_deployment(self._settings, self._health, SystemClock()) as deployment:
+            self._deployment = deployment
+            services: list[Any] = []
+            if SEALER in self._roles:
+                services.append(SealingService(deployment))
+            services += [
+                ProjectionService(deployment, spec)
+                for spec in projection_specs(deployment, self._search)
+                if spec.name in self._roles
+            ]
+            async with asyncio.TaskGroup() as group:
+                for service in services:
+                    group.create_task(service.run())
 
 
-def _host(
-    app: faust.App, settings: Settings, shared: tuple[Health, LocalSearch], roles: Sequence[str]
-) -> _Hosted:
-    health, search = shared
-    hosted = _Hosted()
+class _Pipeline(Service):  # type: ignore[misc]  # mode is untyped
+    """What is hosted, as Faust runs it; an unexpected failure crashes the worker."""
 
-    class Pipeline(Service):  # type: ignore[misc]  # mode is untyped
-        """Runs the services of this worker; a service that fails ends the worker."""
+    def __init__(self, hosted: _Hosted, **how: Any) -> None:  # noqa: ANN401  # mode's own
+        super().__init__(**how)
+        self._hosted = hosted
 
-        @Service.task  # type: ignore[untyped-decorator]
-        async def serve_roles(self) -> None:
-            log.info("worker starts", roles=list(roles), **sanitised(settings))
-            async with open_deployment(settings, health, SystemClock()) as deployment:
-                hosted.deployment = deployment
-                services: list[Any] = []
-                if SEALER in roles:
-                    services.append(SealingService(deployment))
-                services += [
-                    ProjectionService(deployment, spec)
-                    for spec in projection_specs(deployment, search)
-                    if spec.name in roles
-                ]
-                async with asyncio.TaskGroup() as group:
-                    for service in services:
-                        group.create_task(service.run())
+    @Service.task  # type: ignore[untyped-decorator]
+    async def serve_roles(self) -> None:
+        await self._hosted.run()
 
-    app.service(Pipeline)
-    return hosted
+
+class _App(faust.App):  # type: ignore[misc]  # Faust is untyped
+    """Faust's app without its directories: nothing of it is kept on a disk."""
+
+    hosted: _Hosted
+
+    def _create_directories(self) -> None:
+        pass
+
+
+class _Boot(faust.App.BootStrategy):  # type: ignore[misc]
+    """Starts the pipeline first: a consumer that cannot join its group must not hold it up."""
+
+    def server(self) -> Iterable[Any]:
+        pipeline = _Pipeline(self.app.hosted, loop=self.app.loop, beacon=self.app.beacon)
+        return [pipeline, *super().server()]
+
+
+class _Worker(faust.Worker):  # type: ignore[misc]
+    """Faust's worker, ending with what ended the pipeline."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # Faust's own
+        super().__init__(*arguments, **options)
+        # A spinner spins for every log line, and has every library write them at DEBUG.
+        self.spinner = None
+
+    def execute_from_commandline(self) -> None:
+        try:
+            super().execute_from_commandline()
+        except SystemExit:
+            if (why := self.app.hosted.ended_by) is not None:
+                raise why from None
+            raise
+
+
+def _leaves(group: BaseExceptionGroup[AttestreamError]) -> Iterator[AttestreamError]:
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from _leaves(one)
+        else:
+            yield one
 
 
 def _serve(app: faust.App, health: Health, search: SearchPages) -> None:
@@ -138,10 +205,16 @@ def _serve(app: faust.App, health: Health, search: SearchPages) -> None:
         return web.bytes(metrics(), content_type=METRICS_CONTENT_TYPE.partition(";")[0])
 
 
-def _announce(app: faust.App, settings: Settings) -> None:
+def _announce(app: faust.App, settings: Settings, health: Health) -> None:
+    name = "announce-alerts"
     topic = app.topic(
         f"{settings.topic_prefix}attestream.alerts", value_type=bytes, value_serializer="raw"
     )
+    health.agent(name, f"waits for its partitions in group {app.conf.id}")
+
+    @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
+    async def at_work(*_: Any, **__: Any) -> None:  # noqa: ANN401
+        health.agent(name)
 
     @app.agent(topic)  # type: ignore[untyped-decorator]
     async def announce_alerts(stream: Any) -> None:  # noqa: ANN401

@@ -34,7 +34,7 @@ class ProjectionService:
     def __init__(self, deployment: Deployment, spec: RoleSpec) -> None:
         self._deployment = deployment
         self._spec = spec
-        self._jobs = PartitionJobs(self._follow)
+        self._jobs = PartitionJobs(self._follow, spec.name, deployment.health)
         topology = deployment.engine.topology
         self._ownership = deployment.engine.join(
             spec.name,

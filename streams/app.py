@@ -279,7 +279,7 @@ class SealingService:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._jobs = PartitionJobs(self._seal)
+        self._jobs = PartitionJobs(self._seal, SEALER_ROLE, deployment.health)
         self._ownership = deployment.engine.join(
             SEALER_ROLE,
             deployment.engine.topology.sources,

@@ -35,14 +35,12 @@ def healthz() -> Answer:
 
 
 def readyz(health: Health) -> Answer:
-    """Ready when every owned partition is recovered and within its lag limit; else why not."""
+    """Ready when every partition this worker owns is recovered and within its lag limit."""
     problems = health.problems()
     parts = [
         {"role": role, "topic": topic, "partition": partition, "state": s.state, "lag": s.lag}
         for (role, topic, partition), s in sorted(health.parts.items())
     ]
-    if not parts:
-        problems = ["no partition is assigned yet"]
     body: dict[str, Any] = {"ready": not problems, "problems": problems, "parts": parts}
     return Answer(200 if not problems else 503, body)
 

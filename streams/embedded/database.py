@@ -55,17 +55,13 @@ class EmbeddedDatabase:
 
     def __init__(self, path: Path, writing: sqlite3.Connection) -> None:
         self.path = path
+        self._cluster_id, self._origin = _identity(writing, path)
         self._writing = writing
         self._reading = connect(path, busy_s=READ_BUSY_S)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="attestream-db")
         self._version = -1
         self.arrivals = Arrivals(self._changed)
         self._closed = False
-        with closing(self._reading.execute("SELECT cluster_id, origin FROM identity")) as found:
-            identity: tuple[str, str] | None = found.fetchone()
-        if identity is None:
-            raise SourceUnreadableError(f"{path} is damaged: its identity is gone")
-        self._cluster_id, self._origin = map(str, identity)
 
     @classmethod
     def open(cls, home: Path, *, origin: str | None = None, create: bool = True) -> Self:
@@ -213,6 +209,14 @@ class EmbeddedDatabase:
             return True  # whoever is woken asks again, and gets it explained
         changed, self._version = version != self._version, version
         return bool(changed)
+
+
+def _identity(connection: sqlite3.Connection, path: Path) -> tuple[str, str]:
+    with closing(connection.execute("SELECT cluster_id, origin FROM identity")) as found:
+        row = found.fetchone()
+    if row is None:
+        raise SourceUnreadableError(f"{path} is damaged: its identity is gone")
+    return str(row[0]), str(row[1])
 
 
 def _renamed(path: Path, was: str, now: str | None) -> str:

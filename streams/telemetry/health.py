@@ -1,7 +1,8 @@
 """What each part of this process is doing, and whether it may be called ready.
 
 A part is `(role, topic, partition)`: a sealer or a projection of one partition. Ready means: every
-part is running and within its lag limit. A stopped part says why, in one sentence.
+role has its assignment, which may be of no partition, every part is running and within its lag
+limit, and every agent is at work. A stopped part says why, in one sentence.
 """
 
 from dataclasses import dataclass, field
@@ -42,6 +43,20 @@ class Health:
     """The parts of one process. Used from one event loop."""
 
     parts: dict[Part, PartState] = field(default_factory=dict)
+    roles: dict[str, bool] = field(default_factory=dict)
+    agents: dict[str, str] = field(default_factory=dict)
+
+    def joining(self, role: str) -> None:
+        """The role waits to be told which partitions are its own."""
+        self.roles[role] = False
+
+    def joined(self, role: str) -> None:
+        """The role knows its partitions."""
+        self.roles[role] = True
+
+    def agent(self, name: str, problem: str = "") -> None:
+        """What keeps an agent from its work, or that nothing does."""
+        self.agents[name] = problem
 
     def starting(self, part: Part, *, lag_limit: int | None = None) -> None:
         """The part is recovering: not ready yet."""
@@ -72,9 +87,18 @@ class Health:
             metrics.PARTITION_STOPPED.remove(part[1], str(part[2]), part[0], state.kind)
 
     def problems(self) -> list[str]:
-        """One sentence for each part that is not ready."""
-        return [
+        """One sentence for each role, part and agent that is not ready."""
+        if not self.roles:
+            return ["starting"]
+        waiting = [
+            f"{role} waits for its partitions"
+            for role, joined in sorted(self.roles.items())
+            if not joined
+        ]
+        parts = [
             f"{role} of {topic}/{partition} {state.problem}"
             for (role, topic, partition), state in sorted(self.parts.items())
             if state.problem
         ]
+        agents = [f"agent {name} {why}" for name, why in sorted(self.agents.items()) if why]
+        return waiting + parts + agents

@@ -21,7 +21,7 @@ from streams.embedded.partitions import (
 from streams.ports import NewRecord
 from tests.support.embedded_process import AUDIT, ROLE, SOURCE, another_process
 
-ROUNDS = 12
+ROUNDS = 10
 Starting = Callable[[str], subprocess.Popen[str]]
 
 

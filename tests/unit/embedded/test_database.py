@@ -95,6 +95,7 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_was(tmp_path: P
     [
         ("PRAGMA user_version=2", "has format 2, this release reads format 1"),
         ("DROP TABLE positions", "is damaged: its table positions is not as it was"),
+        ("DELETE FROM identity", "is damaged: its identity is gone"),
         ("ALTER TABLE topics ADD COLUMN note TEXT", "is damaged: its table topics"),
     ],
 )

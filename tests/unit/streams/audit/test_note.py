@@ -90,12 +90,11 @@ def test_vkey_not_in_its_one_spelling_is_refused(change: object) -> None:
         Vkey.parse(change(KEY.vkey().render()))  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("position", range(len(KEY.vkey().render())))
-def test_vkey_with_any_character_bumped_is_refused(position: int) -> None:
+def test_vkey_with_any_character_bumped_is_refused() -> None:
     vkey = KEY.vkey().render()
-    bumped = vkey[:position] + chr(ord(vkey[position]) ^ 1) + vkey[position + 1 :]
-    with pytest.raises(MalformedError):
-        Vkey.parse(bumped)
+    for at, character in enumerate(vkey):
+        with pytest.raises(MalformedError):
+            Vkey.parse(vkey[:at] + chr(ord(character) ^ 1) + vkey[at + 1 :])
 
 
 def test_ecdsa_key_of_another_curve_is_refused() -> None:
