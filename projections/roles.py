@@ -3,11 +3,23 @@
 A projection's libraries are imported only where its role runs.
 """
 
+from collections.abc import Sequence
+
 from projections.search import LocalSearch
 from projections.services import RoleSpec
 from streams.app import Deployment
+from streams.topology import Topology
 
-__all__ = ["ALL_ROLES", "ARCHIVE", "DEAD_LETTERS", "INDEX", "MEMORY", "SEALER", "projection_specs"]
+__all__ = [
+    "ALL_ROLES",
+    "ARCHIVE",
+    "DEAD_LETTERS",
+    "INDEX",
+    "MEMORY",
+    "SEALER",
+    "projection_specs",
+    "topics_of",
+]
 
 SEALER = "sealer"
 INDEX = "index"
@@ -15,6 +27,20 @@ ARCHIVE = "archive"
 DEAD_LETTERS = "dead-letters"
 MEMORY = "memory"
 ALL_ROLES = (SEALER, INDEX, ARCHIVE, DEAD_LETTERS, MEMORY)
+
+
+def topics_of(roles: Sequence[str], topology: Topology) -> list[str]:
+    """Every topic that these roles read or write."""
+    audits = [topology.audit(source) for source in topology.sources]
+    events = (topology.decisions, topology.memory)
+    needed = {
+        SEALER: [*topology.sources, *audits],
+        INDEX: [topology.audit(topology.decisions), topology.alerts],
+        ARCHIVE: audits,
+        DEAD_LETTERS: [name(e) for e in events for name in (topology.audit, topology.dead_letters)],
+        MEMORY: [topology.audit(topology.memory)],
+    }
+    return sorted({topic for role in roles for topic in needed[role]})
 
 
 def projection_specs(deployment: Deployment, search: LocalSearch) -> list[RoleSpec]:
@@ -65,14 +91,19 @@ def _index(d: Deployment, search: LocalSearch) -> RoleSpec:
 
 
 def _dead_letters(d: Deployment) -> RoleSpec:
-    from projections.dead_letters.projection import (  # noqa: PLC0415  # as its role runs
+    from projections.dead_letters.fold import Decode  # noqa: PLC0415  # as its role runs
+    from projections.dead_letters.projection import (  # noqa: PLC0415
         DeadLetterProjection,
         DeadLetterWorld,
     )
-    from schemas.codec import decode_decision, decode_mutation  # noqa: PLC0415
+    from schemas.codec import decode_alert, decode_decision, decode_mutation  # noqa: PLC0415
 
     topology = d.engine.topology
-    decode = {topology.decisions: decode_decision, topology.memory: decode_mutation}
+    decode: dict[str, Decode] = {
+        topology.decisions: decode_decision,
+        topology.memory: decode_mutation,
+        topology.alerts: decode_alert,
+    }
 
     def make(topic: str, partition: int) -> DeadLetterProjection:
         letters = topology.dead_letters(topic)
@@ -83,7 +114,7 @@ def _dead_letters(d: Deployment) -> RoleSpec:
         )
         return DeadLetterProjection(world, topology.origin(topic, partition))
 
-    return RoleSpec(name=DEAD_LETTERS, sources=(topology.decisions, topology.memory), make=make)
+    return RoleSpec(name=DEAD_LETTERS, sources=topology.sources, make=make)
 
 
 def _archive(d: Deployment) -> RoleSpec:

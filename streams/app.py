@@ -5,7 +5,7 @@ are chosen, so that what does not need them does not load them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -132,19 +132,19 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(problems)
 
 
-async def preflight(settings: Settings) -> None:
+async def preflight(settings: Settings, topics: Callable[[Topology], Sequence[str]]) -> None:
     """What only the servers can tell a worker before it starts: its topics, its archive.
+
+    `topics` says which ones it works with; it need not be allowed to see any other.
 
     Raises:
         SettingsError: all problems together.
         TransientError: a server gives no answer.
     """
     async with open_engine(settings) as engine:
-        topology = engine.topology
-        needed = [name for s in topology.sources for name in (s, topology.audit(s))]
         problems = [
             f"topic {topic} does not exist: run `attestream topics apply`"
-            for topic in needed
+            for topic in topics(engine.topology)
             if not await engine.partitions(topic)
         ]
     objects = open_objects(settings)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from functools import partial
 
 import click
 
@@ -28,7 +29,7 @@ def worker(roles: str | None) -> None:
         raise SettingsError(
             ["`worker` needs KAFKA_BOOTSTRAP_SERVERS; without a broker use `attestream run`"]
         )
-    from projections.roles import ALL_ROLES  # noqa: PLC0415  # needs no optional dependency
+    from projections.roles import ALL_ROLES, topics_of  # noqa: PLC0415  # no optional dependency
 
     chosen = ALL_ROLES if roles is None else tuple(r.strip() for r in roles.split(","))
     if unknown := sorted(set(chosen) - set(ALL_ROLES)):
@@ -39,7 +40,7 @@ def worker(roles: str | None) -> None:
     from streams.telemetry.logs import configure_logs  # noqa: PLC0415
 
     check_settings(settings)
-    asyncio.run(preflight(settings))
+    asyncio.run(preflight(settings, partial(topics_of, chosen)))
     configure_logs()
     from projections.app import run_worker  # noqa: PLC0415  # optional dependency
 

@@ -5,6 +5,7 @@ Secrets are never part of its repr. Built by `streams.settings` from the environ
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ from streams.errors import SettingsError, TransientError
 __all__ = ["KafkaConnection", "bounded", "refuse"]
 
 T = TypeVar("T")
+
+# What it says to nobody's handler would go to stderr, before the one sentence an error becomes.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")

@@ -23,6 +23,7 @@ from aiokafka.errors import (
 
 from streams.errors import SettingsError
 from streams.kafka.connection import REFUSALS, KafkaConnection, refuse
+from streams.kafka.handshake import why_closed
 from streams.kafka.requests import TopicDescription, TopicRequest
 
 __all__ = ["KafkaLink", "Wire"]
@@ -161,5 +162,7 @@ class KafkaLink:
             except REFUSALS:
                 raise
             except (KafkaError, OSError):
+                if why := await why_closed(host, port, arguments.get("ssl_context")):
+                    raise SettingsError([f"{host}:{port}: {why}"]) from None
                 continue
             connected.close()
