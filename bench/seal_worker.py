@@ -11,9 +11,10 @@ import resource
 import sys
 import time
 
-from streams.app import Deployment, SealingService, kafka_connection, signer_of, trusted_keys
+from streams.app import Deployment, SealingService, kafka_connection, trusted_keys
 from streams.clock import SystemClock
 from streams.kafka.engine import KafkaEngine
+from streams.keys.choice import local_signer
 from streams.objects.locations import S3Connection, open_object_store
 from streams.settings import load_settings
 from streams.telemetry import metrics
@@ -51,7 +52,7 @@ async def main(bootstrap: str, source: str, count: int, records_max: str, folder
         base=settings.origin, decisions=source, memory="unused", prefix=settings.topic_prefix
     )
     engine = KafkaEngine(kafka_connection(settings), topology)
-    signer = signer_of(settings)
+    signer = local_signer(settings)
     service = SealingService(
         Deployment(
             settings=settings,

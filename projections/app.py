@@ -27,8 +27,9 @@ from projections.services import ProjectionService
 from schemas.codec import decode_alert
 from schemas.errors import RejectedInput
 from schemas.records import Record
-from streams.app import Deployment, SealingService, kafka_connection, open_deployment
+from streams.app import SealingService, kafka_connection, open_deployment
 from streams.clock import SystemClock
+from streams.engine import Engine
 from streams.errors import AttestreamError
 from streams.settings import Settings, load_settings, sanitised
 from streams.telemetry.health import Health
@@ -60,7 +61,7 @@ def make_app(settings: Settings, roles: Sequence[str] = ALL_ROLES) -> faust.App:
     )
     app.hosted = _Hosted(settings, roles, health, search)
     app.boot_strategy = _Boot(app, enable_kafka=INDEX in roles)
-    _serve(app, health, SearchPages(search, app.hosted.peers, settings.own_url))
+    _serve(app, health, SearchPages(search, lambda: app.hosted.engine, settings.own_url))
     if INDEX in roles:
         _announce(app, settings, health)
     return app
@@ -95,12 +96,8 @@ class _Hosted:
         self._roles = roles
         self._health = health
         self._search = search
-        self._deployment: Deployment | None = None
+        self.engine: Engine | None = None
         self.ended_by: AttestreamError | None = None
-
-    async def peers(self, role: str) -> list[str]:
-        """The workers of a role; none before the deployment is open."""
-        return await self._deployment.engine.peers(role) if self._deployment else []
 
     async def run(self) -> None:
         """Until cancelled; what the project expects to happen ends the worker in order."""
@@ -114,7 +111,7 @@ class _Hosted:
 
     async def _serve_roles(self) -> None:
         async with open_deployment(self._settings, self._health, SystemClock()) as deployment:
-            self._deployment = deployment
+            self.engine = deployment.engine
             services: list[Any] = []
             if SEALER in self._roles:
                 services.append(SealingService(deployment))

@@ -11,7 +11,7 @@ from projections.search import Question
 from schemas.alerts import AnomalyAlert
 from schemas.codec import decode_alert
 from schemas.sources import FORMATS, Options
-from streams.app import Deployment, open_deployment, open_engine, signer_of, trusted_keys
+from streams.app import Deployment, open_deployment, open_engine, own_keys
 from streams.audit.note import TrustedKeys
 from streams.cli.histories import Inquiry, verify_histories
 from streams.clock import SystemClock
@@ -116,11 +116,11 @@ async def search_memories(settings: Settings, vector: list[float]) -> list[dict[
 def write_keys(settings: Settings, path: Path) -> Path:
     """The keys file a verifier needs: the vkey of this deployment, one line."""
 
-    async def base() -> str:
+    async def keys() -> TrustedKeys:
         async with open_engine(settings) as engine:
-            return engine.topology.base
+            return await own_keys(settings, engine.topology.base)
 
-    vkeys = trusted_keys(signer_of(settings), asyncio.run(base())).vkeys
+    vkeys = asyncio.run(keys()).vkeys
     path.write_text("".join(f"{vkey.render()}\n" for vkey in vkeys), encoding="utf-8")
     return path
 

@@ -72,24 +72,22 @@ class DerivedWriter:
         finally:
             await reader.close()
 
-    async def publish(self, outputs: Sequence[Output]) -> int:
-        """Publish what lies behind `published`; how many records that were.
+    async def publish(self, outputs: Sequence[Output]) -> None:
+        """Publish outputs that lie behind `published`, rising by leaf, whole for each they name.
 
-        `outputs` rise by leaf and are complete for each leaf they name. After an error the writer
-        is of no further use.
+        After an error the writer is of no further use.
 
         Raises:
             FencedError, OutcomeUnknownError: open anew.
         """
         assert self._writer is not None, "published before start"
-        new = [output for output in outputs if output.leaf > self._published]
-        for chunk in _transactions(new):
+        for chunk in _transactions(outputs):
+            assert chunk[0].leaf > self._published, "a leaf was published already"
             await self._writer.append(
                 [NewRecord(max(output.timestamp, 0), output.value) for output in chunk]
             )
             # Now the chunk is committed: a crash here leads to no second one, by the read-back.
             self._published = chunk[-1].leaf
-        return len(new)
 
     async def close(self) -> None:
         """Idempotent, never raises."""

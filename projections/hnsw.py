@@ -4,9 +4,9 @@ What it returns are candidates, never answers: callers compare the vectors thems
 hnswlib 0.8 are closed here. Asking for more neighbours than there are raises there: k is clamped,
 and where a graph cannot reach k of them it is asked for fewer. Labels come back unchecked: each is
 checked against the rows that were added. Adding while searching is a data race: a search or an add
-that meets another one raises. `ef` is set with the graph and never below k. Threads and random
-levels change which candidates are found, so one thread and a fixed seed are used; nothing may
-depend on either.
+that meets another one raises. `ef` is 10 until it is set: it is set with the graph. Threads and
+random levels change which candidates are found, so one thread and a fixed seed are used; nothing
+may depend on either.
 """
 
 from threading import Lock
@@ -42,7 +42,6 @@ class VectorGraph:
 
     def __init__(self, dimension: int, settings: GraphSettings = GRAPH) -> None:
         self._dimension = dimension
-        self._settings = settings
         self._size = 0
         self._busy = Lock()
         self._graph = hnswlib.Index(space="cosine", dim=dimension)
@@ -97,7 +96,6 @@ class VectorGraph:
         return np.empty(0, np.int64)
 
     def _labels(self, vector: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        self._graph.set_ef(max(self._settings.ef, k))
         found, _ = self._graph.knn_query(vector, k=k)
         labels: NDArray[np.int64] = found[0].astype(np.int64)
         if labels.max() >= self._size:

@@ -32,12 +32,12 @@ ALL_ROLES = (SEALER, INDEX, ARCHIVE, DEAD_LETTERS, MEMORY)
 def topics_of(roles: Sequence[str], topology: Topology) -> list[str]:
     """Every topic that these roles read or write."""
     audits = [topology.audit(source) for source in topology.sources]
-    events = (topology.decisions, topology.memory)
+    dead_letters = [topology.dead_letters(source) for source in topology.sources]
     needed = {
         SEALER: [*topology.sources, *audits],
         INDEX: [topology.audit(topology.decisions), topology.alerts],
         ARCHIVE: audits,
-        DEAD_LETTERS: [name(e) for e in events for name in (topology.audit, topology.dead_letters)],
+        DEAD_LETTERS: [*audits, *dead_letters],
         MEMORY: [topology.audit(topology.memory)],
     }
     return sorted({topic for role in roles for topic in needed[role]})

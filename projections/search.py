@@ -47,6 +47,10 @@ class LocalSearch:
         """The log is not ours any more."""
         self._indexes.pop((kind, origin), None)
 
+    def origins(self, kind: str) -> list[str]:
+        """The logs of a kind whose indexes are here."""
+        return sorted(origin for one, origin in self._indexes if one == kind)
+
     def answer(self, question: Question) -> list[dict[str, Any]]:
         """The hits of every local index, nearest first, each with its origin."""
         hits = [

@@ -6,16 +6,17 @@ are chosen, so that what does not need them does not load them.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streams.anchors import AnchorStore
 from streams.audit.note import TrustedKeys, Vkey
+from streams.clock import SystemClock
 from streams.engine import Engine, EventSink
-from streams.errors import MissingExtraError, NotOwnerError, SettingsError
+from streams.errors import MissingExtraError, NotOwnerError, SettingsError, TransientError
 from streams.jobs import PartitionJobs
-from streams.keys.local import LocalSigner, load_private_key, write_new_key
+from streams.keys.choice import local_signer, open_signer
 from streams.ports import Clock, ObjectStore, Signer
 from streams.recovery import LogWorld
 from streams.sealer import PartitionSealer, SealerLimits
@@ -37,9 +38,10 @@ __all__ = [
     "open_deployment",
     "open_engine",
     "open_objects",
+    "open_signer",
     "open_sink",
+    "own_keys",
     "preflight",
-    "signer_of",
     "trusted_keys",
 ]
 
@@ -94,21 +96,21 @@ async def open_engine(settings: Settings, *, create: bool = False) -> AsyncItera
 async def open_deployment(
     settings: Settings, health: Health, clock: Clock
 ) -> AsyncIterator[Deployment]:
-    """Engine, archive and signer together, for workers. Raises SettingsError."""
+    """Engine, archive and signer together, for workers. Raises SettingsError, TransientError."""
     async with open_engine(settings, create=True) as engine:
         objects = open_objects(settings)
-        signer = signer_of(settings)
         try:
             await objects.check_bucket()
-            yield Deployment(
-                settings=settings,
-                engine=engine,
-                objects=objects,
-                signer=signer,
-                keys=trusted_keys(signer, engine.topology.base),
-                health=health,
-                clock=clock,
-            )
+            async with open_signer(settings, clock) as signer:
+                yield Deployment(
+                    settings=settings,
+                    engine=engine,
+                    objects=objects,
+                    signer=signer,
+                    keys=trusted_keys(signer, engine.topology.base),
+                    health=health,
+                    clock=clock,
+                )
         finally:
             await objects.close()
 
@@ -120,7 +122,9 @@ def check_settings(settings: Settings) -> None:
         SettingsError: all problems together.
     """
     problems = []
-    checks: list[Callable[[Settings], object]] = [signer_of, open_objects]
+    checks: list[Callable[[Settings], object]] = [open_objects]
+    if settings.signer in {None, "local"}:
+        checks.append(local_signer)
     if settings.on_kafka:
         checks.append(kafka_connection)
     for check in checks:
@@ -133,7 +137,7 @@ def check_settings(settings: Settings) -> None:
 
 
 async def preflight(settings: Settings, topics: Callable[[Topology], Sequence[str]]) -> None:
-    """What only the servers can tell a worker before it starts: its topics, its archive.
+    """What only the servers can tell a worker before it starts: topics, archive, signer.
 
     `topics` says which ones it works with; it need not be allowed to see any other.
 
@@ -154,8 +158,20 @@ async def preflight(settings: Settings, topics: Callable[[Topology], Sequence[st
         problems += error.problems
     finally:
         await objects.close()
+    problems += await _signer_problems(settings)
     if problems:
         raise SettingsError(problems)
+
+
+async def _signer_problems(settings: Settings) -> list[str]:
+    try:
+        async with open_signer(settings, SystemClock()) as signer:
+            # One that only does not answer now delays checkpoints: no reason not to start.
+            with suppress(TransientError):
+                await signer.check()
+    except SettingsError as error:
+        return error.problems
+    return []
 
 
 def kafka_connection(settings: Settings) -> "KafkaConnection":
@@ -214,32 +230,15 @@ def open_objects(settings: Settings) -> "CheckedStore":
     )
 
 
-def signer_of(settings: Settings) -> Signer:
-    """The signer that is set; the embedded engine in development makes a key of its own.
-
-    Raises:
-        SettingsError: no signer.
-    """
-    if settings.signing_private_key is not None:
-        return LocalSigner(load_private_key(settings.signing_private_key.get_secret_value()))
-    if settings.on_kafka or settings.production:
-        raise SettingsError(
-            [
-                (
-                    "no signer: set AUDIT_SIGNING_PRIVATE_KEY to an Ed25519 private key; "
-                    "`attestream keys generate NAME` makes one"
-                )
-            ]
-        )
-    path = settings.home / "keys" / "signing.pem"
-    if path.is_file():
-        return LocalSigner(load_private_key(str(path)))
-    return write_new_key(path)
-
-
 def trusted_keys(signer: Signer, base: str) -> TrustedKeys:
     """What a sealer and its projections trust: its own public key, for every origin below."""
     return TrustedKeys([Vkey(base, signer.algorithm, signer.public_key)])
+
+
+async def own_keys(settings: Settings, base: str) -> TrustedKeys:
+    """What trusts this deployment's logs. Raises SettingsError, TransientError."""
+    async with open_signer(settings, SystemClock()) as signer:
+        return trusted_keys(signer, base)
 
 
 def embedded_base(settings: Settings) -> str:

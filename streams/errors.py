@@ -58,7 +58,7 @@ class NotOwnerError(AttestreamError):
 
 
 class ObjectExistsError(AttestreamError):
-    """Create-if-absent found an object of that name."""
+    """Something else stands under that name than a conditional write expected."""
 
 
 class VerificationError(AttestreamError):

@@ -24,6 +24,8 @@ __all__ = [
     "PartitionReader",
     "PartitionWriter",
     "Posted",
+    "PublicStore",
+    "Published",
     "Signer",
     "SourcePartition",
     "TopicFacts",
@@ -206,6 +208,32 @@ class ObjectStore(Protocol):
         """Idempotent."""
 
 
+class Published(NamedTuple):
+    """What stands under a name now; `tag` changes with the bytes."""
+
+    body: bytes
+    tag: str
+
+
+class PublicStore(Protocol):
+    """Objects as a reader without versions sees them: of each name the newest, without a lock.
+
+    The same place as an `ObjectStore`, for what is derived and may be shown: it can be replaced,
+    deleted and written again. Keys are as there.
+    """
+
+    async def newest(self, key: str) -> Published | None:
+        """What stands, None where nothing does. Raises TransientError."""
+
+    async def replace(self, key: str, body: bytes, *, over: str | None = None) -> str:
+        """Put `body` where `over` is the tag of what stands (None: nothing); its tag.
+
+        A reader sees the old object or the new one, never a part. Where these bytes stand already
+        nothing is done. Raises ObjectExistsError where something else does, TransientError,
+        OutcomeUnknownError (perhaps replaced).
+        """
+
+
 class Signer(Protocol):
     """Signs checkpoint texts. The key stays behind it."""
 
@@ -218,7 +246,10 @@ class Signer(Protocol):
         """Ed25519: 32 bytes. ECDSA: DER SubjectPublicKeyInfo."""
 
     async def sign(self, message: bytes) -> bytes:
-        """A signature over at most 4096 bytes. Raises TransientError."""
+        """A signature over at most 4096 bytes.
+
+        Raises TransientError, or SettingsError where an operator must act: it is refused.
+        """
 
 
 class Clock(Protocol):

@@ -18,12 +18,14 @@ from streams.audit.note import TrustedKeys
 from streams.audit.recovery import LogTail
 from streams.audit.sealing import checkpoint_record
 from streams.errors import (
+    BreakError,
     HangingTransactionError,
     IdentityError,
     PolicyError,
     RollbackError,
     SourceChangedError,
     SourceGapError,
+    TransientError,
 )
 from streams.history import read_range, read_tail
 from streams.ports import (
@@ -67,12 +69,20 @@ class Recovered:
 
 
 async def signed_note(world: LogWorld, frontier: Frontier) -> str:
-    """Sign the root over `frontier` and check the signature before anyone sees it."""
+    """Sign the root over `frontier` and check the signature before anyone sees it.
+
+    Raises:
+        TransientError, SettingsError: no signature, or one the trusted keys do not verify. That
+            is a fault of the signer: the log is as good as before, and nobody saw the answer.
+    """
     text = CheckpointText(world.origin, frontier.size, frontier.root())
     signer = world.signer
     signature = await signer.sign(text.render().encode())
     note = make_note(text, signer.algorithm, signer.public_key, signature)
-    open_note(note, world.origin, world.keys)
+    try:
+        open_note(note, world.origin, world.keys)
+    except BreakError as error:
+        raise TransientError(f"{signer!r} answers wrongly: {error.detail}") from error
     return note
 
 

@@ -302,21 +302,25 @@ class PartitionSealer:
             await self._post(Posted(offset, frontier.size, frontier.root()))
             # Now this size and root are posted: no later start can choose another history.
             with metrics.SIGN_DURATION.time():
-                text = await self._sign(frontier)
+                text = await self._sign(s, frontier)
             s.note = Note(text, frontier, timestamp, self._clock.monotonic())
             covered = frontier.size
             s.ready.set()
 
-    async def _sign(self, frontier: Frontier) -> str:
+    async def _sign(self, s: Session, frontier: Frontier) -> str:
         delay = self._limits.retry_s
         while True:
             try:
-                return await signed_note(self._world, frontier)
-            except TransientError as error:
+                text = await signed_note(self._world, frontier)
+            except (TransientError, SettingsError) as error:
                 # Appending goes on until the tail is full; readiness says why no one signs.
-                self._health.waiting(self.part, f"the signer fails: {error}")
+                s.signer_failure = f"the signer fails: {error}"
+                self._health.waiting(self.part, s.signer_failure)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, self._limits.retry_max_s)
+            else:
+                s.signer_failure = ""
+                return text
 
     async def _post(self, posted: Posted) -> None:
         if self._posted is not None and posted.offset < self._posted.offset:
@@ -351,6 +355,8 @@ class PartitionSealer:
         waits = s.committed.size > s.signed_size
         self._age_gauge.set(self._clock.monotonic() - s.tail_since if waits else 0)
         self._health.running(self.part, lag=lag, done=None if waits else s.committed_offset)
+        if s.signer_failure:
+            self._health.waiting(self.part, s.signer_failure)
 
     def _last_leaf(self, s: Session) -> AuditRecord | None:
         if s.last_row is None:

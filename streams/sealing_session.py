@@ -48,6 +48,7 @@ class Session:
     tail: deque[tuple[int, int]] = field(default_factory=deque)
     tail_since: float = 0.0
     note: Note | None = None
+    signer_failure: str = ""
     last_row: NewRecord | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # wakes the append half
     committed_more: asyncio.Event = field(default_factory=asyncio.Event)  # the notarise half

@@ -9,8 +9,17 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from streams.errors import SettingsError
 
@@ -42,7 +51,33 @@ def _archive(url: str) -> str:
     return url
 
 
+def _proxy(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("expected https://host:port")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("expected https://host:port alone; SIGNING_PROXY_API_KEY has the secret")
+    return url
+
+
+def _bearer(key: SecretStr) -> SecretStr:
+    if any(c.isspace() or not c.isprintable() for c in key.get_secret_value()):
+        raise ValueError("expected one word")
+    return key
+
+
+def _names(text: object) -> object:
+    return [name.strip() for name in text.split(",")] if isinstance(text, str) else text
+
+
 Topic = Annotated[str, AfterValidator(_topic)]
+SignerName = Literal["kms", "proxy", "local"]
+# By preference, each with the setting that names its key.
+SIGNERS: dict[SignerName, str] = {
+    "kms": "AUDIT_SIGNING_KMS_KEY_ID",
+    "proxy": "SIGNING_PROXY_URL",
+    "local": "AUDIT_SIGNING_PRIVATE_KEY",
+}
 
 
 class Settings(BaseModel):
@@ -70,7 +105,23 @@ class Settings(BaseModel):
     s3_secret: SecretStr | None = Field(None, alias="S3_SECRET")
     s3_sse_kms_key_id: str | None = Field(None, alias="S3_SSE_KMS_KEY_ID")
 
+    signing_kms_key_id: str | None = Field(
+        None, alias="AUDIT_SIGNING_KMS_KEY_ID", pattern=r"^\S+$"
+    )
+    signing_proxy_url: Annotated[str, AfterValidator(_proxy)] | None = Field(
+        None, alias="SIGNING_PROXY_URL"
+    )
+    signing_proxy_api_key: Annotated[SecretStr, AfterValidator(_bearer)] | None = Field(
+        None, alias="SIGNING_PROXY_API_KEY"
+    )
+    signing_proxy_ca_file: Path | None = Field(None, alias="SIGNING_PROXY_CA_FILE")
+    signing_proxy_cert_file: Path | None = Field(None, alias="SIGNING_PROXY_CERT_FILE")
+    signing_proxy_key_file: Path | None = Field(None, alias="SIGNING_PROXY_KEY_FILE")
     signing_private_key: SecretStr | None = Field(None, alias="AUDIT_SIGNING_PRIVATE_KEY")
+    signers: Annotated[tuple[SignerName, ...], BeforeValidator(_names)] = Field(
+        ("kms", "proxy", "local"), alias="ATTESTREAM_SIGNERS"
+    )
+    require_kms: bool = Field(default=False, alias="REQUIRE_KMS")
 
     env: str = Field("development", alias="ATTESTREAM_ENV")
     origin: Annotated[str, AfterValidator(_origin)] | None = Field(None, alias="ATTESTREAM_ORIGIN")
@@ -116,6 +167,17 @@ class Settings(BaseModel):
         return self.env.lower() in {"production", "prod"}
 
     @property
+    def signer(self) -> SignerName | None:
+        """The first permitted signer that is set, in the order kms, proxy, local."""
+        return next((name for name in self.signers_set if name in self.signers), None)
+
+    @property
+    def signers_set(self) -> list[SignerName]:
+        """The signers that are set, permitted or not, by preference."""
+        given = (self.signing_kms_key_id, self.signing_proxy_url, self.signing_private_key)
+        return [name for name, key in zip(SIGNERS, given, strict=True) if key is not None]
+
+    @property
     def on_kafka(self) -> bool:
         """A broker is named: the Kafka deployment; otherwise the embedded engine."""
         return self.kafka_bootstrap_servers is not None
@@ -129,11 +191,8 @@ ALIASES = {
 REFUSED = {
     "AUDIT_SIGNING_SECRET": "is refused: nobody else can check a shared secret; "
     "set AUDIT_SIGNING_PRIVATE_KEY to an Ed25519 private key",
-    "AUDIT_SIGNING_KMS_KEY_ID": "is not supported yet: set AUDIT_SIGNING_PRIVATE_KEY",
-    "SIGNING_PROXY_URL": "is not supported yet: set AUDIT_SIGNING_PRIVATE_KEY",
     "SCHEMA_REGISTRY_URL": "is not supported yet: events must be framed as Avro single objects "
     "(`attestream send` does), or become dead letters; unset it",
-    "REQUIRE_KMS": "cannot be met: signing by a KMS is not supported yet",
 }
 
 
@@ -212,17 +271,47 @@ def _contradictions(s: Settings) -> list[str]:
             "ATTESTREAM_ORIGIN is required in production: the name of this deployment's logs",
         ),
         (
-            s.production and s.signing_private_key is None,
-            "no signer: set AUDIT_SIGNING_PRIVATE_KEY (production never makes a key of its own)",
+            (s.signing_proxy_cert_file is None) != (s.signing_proxy_key_file is None),
+            "SIGNING_PROXY_CERT_FILE and SIGNING_PROXY_KEY_FILE go together: only one is set",
+        ),
+        (
+            s.production and s.signing_proxy_api_key is not None and _in_the_clear(s),
+            "SIGNING_PROXY_URL must be https:// in production: SIGNING_PROXY_API_KEY is a secret",
         ),
     ]
     files = {
         "KAFKA_SSL_CAFILE": s.kafka_ssl_cafile,
         "KAFKA_SSL_CERTFILE": s.kafka_ssl_certfile,
         "KAFKA_SSL_KEYFILE": s.kafka_ssl_keyfile,
+        "SIGNING_PROXY_CA_FILE": s.signing_proxy_ca_file,
+        "SIGNING_PROXY_CERT_FILE": s.signing_proxy_cert_file,
+        "SIGNING_PROXY_KEY_FILE": s.signing_proxy_key_file,
     }
-    return [text for broken, text in rules if broken] + [
+    problems = [text for broken, text in rules if broken] + _signer_problems(s)
+    return problems + [
         f"{name}: no such file: {path}"
         for name, path in files.items()
         if path and not path.is_file()
     ]
+
+
+def _signer_problems(s: Settings) -> list[str]:
+    permitted = ",".join(s.signers)
+    problems = [
+        f"{SIGNERS[name]} is set and ATTESTREAM_SIGNERS={permitted} forbids it: unset it"
+        for name in s.signers_set
+        if name not in s.signers
+    ]
+    may_make_one = "local" in s.signers and not (s.production or s.require_kms)
+    if s.signer is None and not may_make_one:
+        usable = " or ".join(SIGNERS[name] for name in SIGNERS if name in s.signers)
+        problems.append(
+            f"no signer: set {usable} (a key is made only in development, where neither "
+            "REQUIRE_KMS nor ATTESTREAM_SIGNERS speaks against it)"
+        )
+    return problems
+
+
+def _in_the_clear(s: Settings) -> bool:
+    parts = urlsplit(s.signing_proxy_url or "")
+    return parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}

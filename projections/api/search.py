@@ -1,21 +1,23 @@
 """The search pages: this worker's indexes, and those of the other workers of the role, merged.
 
-Each partition's index is held by one worker. Whoever is asked asks the others, with `local` set,
-and merges; a worker that holds a part and does not answer makes the answer an error, never a
-shorter list.
+Each log's index is held by one worker. Whoever is asked asks the others, with `local` set, and
+merges. Every answer says whose logs it covers, and the whole must cover every log there is: what
+nobody answers for makes the search an error, never a shorter list.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import aiohttp
 
 from projections.api.pages import Answer
 from projections.search import LocalSearch, Question, SearchError, nearest
+from streams.engine import Engine
+from streams.errors import AttestreamError
 
-__all__ = ["KINDS", "Peers", "SearchPages"]
+__all__ = ["KINDS", "SearchPages"]
 
 KINDS = {"decisions": "index", "memory": "memory"}
 """What can be searched, and the role that holds it."""
@@ -23,50 +25,80 @@ KINDS = {"decisions": "index", "memory": "memory"}
 BODY_CHARS_MAX = 1_000_000
 PEER_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
-Peers = Callable[[str], Awaitable[list[str]]]
-"""The base URLs of the workers of a role, this one's included."""
+
+class _Part(NamedTuple):
+    """What one worker answers: hits, and the logs they may come from."""
+
+    hits: list[dict[str, Any]]
+    logs: list[str]
 
 
 class SearchPages:
     """Answers `POST /v1/search/{kind}`; the body is one JSON object."""
 
-    def __init__(self, local: LocalSearch, peers: Peers, own_url: str) -> None:
+    def __init__(
+        self, local: LocalSearch, engine: Callable[[], Engine | None], own_url: str
+    ) -> None:
+        """`engine` gives None before the deployment is open."""
         self._local = local
-        self._peers = peers
+        self._engine = engine
         self._own_url = own_url
 
     async def answer(self, kind: str, body: str) -> Answer:
-        """200 with `hits`; 400, 404 or 503 with `error`."""
+        """200 with `hits` (and `logs`, if `local` was asked); 400, 404 or 503 with `error`."""
         if kind not in KINDS:
             return Answer(404, {"error": f"{kind} cannot be searched, {' and '.join(KINDS)} can"})
         try:
             question = _question(kind, body)
-            hits = self._local.answer(question)
-            if not question.query.get("local"):
-                hits = nearest([*hits, *await self._ask_others(question)], question)
+            own = _Part(self._local.answer(question), self._local.origins(kind))
+            if question.query.get("local"):
+                return Answer(200, own._asdict())
+            return await self._whole(question, own)
         except SearchError as error:
             return Answer(400, {"error": str(error)})
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return Answer(503, {"error": f"a worker did not answer: {error!r}"})
-        return Answer(200, {"hits": hits})
+        except AttestreamError as error:
+            return Answer(503, {"error": str(error)})
 
-    async def _ask_others(self, question: Question) -> list[dict[str, Any]]:
-        others = [url for url in await self._peers(KINDS[question.kind]) if url != self._own_url]
-        if not others:
-            return []
+    async def _whole(self, question: Question, own: _Part) -> Answer:
+        engine = self._engine()
+        if engine is None:
+            return Answer(503, {"error": "this worker is starting"})
+        wanted = await _logs(engine, question.kind)
+        others = await self._ask_others(engine, question) if wanted - set(own.logs) else []
+        failures = [answered for answered in others if isinstance(answered, str)]
+        hits: list[dict[str, Any]] = []
+        for part in (own, *(answered for answered in others if isinstance(answered, _Part))):
+            # Two workers may hold a log for a moment, when it has just moved: one is enough.
+            hits += [hit for hit in part.hits if hit["origin"] in wanted]
+            wanted -= set(part.logs)
+        if wanted:
+            why = [f"no worker answers for {', '.join(sorted(wanted))}", *failures]
+            return Answer(503, {"error": "; ".join(why)})
+        return Answer(200, {"hits": nearest(hits, question)})
+
+    async def _ask_others(self, engine: Engine, question: Question) -> list[_Part | str]:
+        urls = [url for url in await engine.peers(KINDS[question.kind]) if url != self._own_url]
         async with aiohttp.ClientSession(timeout=PEER_TIMEOUT) as session:
-            parts = await asyncio.gather(*(_ask(session, url, question) for url in others))
-        return [hit for part in parts for hit in part]
+            return await asyncio.gather(*(_ask(session, url, question) for url in urls))
 
 
-async def _ask(
-    session: aiohttp.ClientSession, url: str, question: Question
-) -> list[dict[str, Any]]:
+async def _ask(session: aiohttp.ClientSession, url: str, question: Question) -> _Part | str:
+    """The answer of one worker, or why there is none."""
     query = {**question.query, "local": True}
-    async with session.post(f"{url}/v1/search/{question.kind}", json=query) as response:
-        response.raise_for_status()
-        hits: list[dict[str, Any]] = (await response.json())["hits"]
-        return hits
+    try:
+        async with session.post(f"{url}/v1/search/{question.kind}", json=query) as response:
+            response.raise_for_status()
+            answer = await response.json()
+            return _Part(answer["hits"], answer["logs"])
+    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
+        return f"{url} gave no answer: {error!r}"
+
+
+async def _logs(engine: Engine, kind: str) -> set[str]:
+    topology = engine.topology
+    source = {"decisions": topology.decisions, "memory": topology.memory}[kind]
+    count = await engine.partitions(topology.audit(source))
+    return {topology.origin(source, partition) for partition in range(count)}
 
 
 def _question(kind: str, body: str) -> Question:

@@ -22,14 +22,20 @@ async def serve(host: str, port: int, health: Health, search: SearchPages) -> As
         SettingsError: the address cannot be bound.
     """
     app = web.Application()
-    app.router.add_get("/healthz", lambda _: _answer(healthz()))
-    app.router.add_get("/readyz", lambda _: _answer(readyz(health)))
-    app.router.add_get("/metrics", _metrics)
+
+    async def alive(_request: web.Request) -> web.Response:
+        return _answer(healthz())
+
+    async def ready(_request: web.Request) -> web.Response:
+        return _answer(readyz(health))
 
     async def searched(request: web.Request) -> web.Response:
         kind = request.match_info["kind"]
-        return await _answer(await search.answer(kind, await request.text()))
+        return _answer(await search.answer(kind, await request.text()))
 
+    app.router.add_get("/healthz", alive)
+    app.router.add_get("/readyz", ready)
+    app.router.add_get("/metrics", _metrics)
     app.router.add_post("/v1/search/{kind}", searched)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -47,7 +53,7 @@ async def serve(host: str, port: int, health: Health, search: SearchPages) -> As
         await runner.cleanup()
 
 
-async def _answer(answer: Answer) -> web.Response:
+def _answer(answer: Answer) -> web.Response:
     return web.json_response(answer.body, status=answer.status, dumps=json.dumps)
 
 

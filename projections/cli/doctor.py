@@ -107,16 +107,12 @@ async def _home(settings: Settings) -> list[Finding]:
 
 
 async def _signer(settings: Settings) -> list[Finding]:
-    from streams.app import signer_of  # noqa: PLC0415  # chooses the adapter
-    from streams.audit.note import Vkey  # noqa: PLC0415
+    from streams.app import open_signer  # noqa: PLC0415  # chooses the adapter
+    from streams.clock import SystemClock  # noqa: PLC0415
 
-    signer = signer_of(settings)
-    message = b"attestream doctor\n"
-    vkey = Vkey(settings.origin or "doctor", signer.algorithm, signer.public_key)
-    if not vkey.is_signature(await signer.sign(message), message):
-        return [Finding("signer", good=False, says="its signature does not verify")]
-    says = "local Ed25519 key signs and verifies"
-    return [Finding("signer", good=True, says=says)]
+    async with open_signer(settings, SystemClock()) as signer:
+        await signer.check()
+        return [Finding("signer", good=True, says=f"{signer!r} signs and verifies")]
 
 
 async def _archive(settings: Settings) -> list[Finding]:

@@ -1,12 +1,13 @@
 """The rows one tenant's decisions of one log are compared with: each different one once.
 
 A decision seen before is found by its digest and costs no search. A new one is compared first
-with the newest rows, which are scanned exactly, then with candidates of the graph, last with every
-row. Each step raises the best similarity known, never beyond the true one, so a caller may stop as
-soon as what is known is similar enough; what it acts on comes from the last step. So nothing that
-is acted on depends on the graph.
+with the newest rows, then with candidates of a graph, last with every row. Each step raises the
+best similarity known, never beyond the true one, so a caller may stop as soon as what is known is
+similar enough; what it acts on comes from the last step. So nothing that is acted on depends on
+the graph: it may miss any row, and lag behind.
 
-Rows move from the scanned ones into the graph a few at a time, when the scanned ones are full.
+Adding a row to the graph costs as much as comparing one decision with 25,000 rows, which few
+decisions need. So there is none until the rows are many; then it catches up, a few rows at a time.
 """
 
 from array import array
@@ -19,12 +20,12 @@ from numpy.typing import NDArray
 from projections.decision_index.embedding import DIMENSION, Features, Vector
 from projections.decision_index.sparse import SparseRows, cosines, dense
 
-__all__ = ["CandidateGraph", "DecisionRows", "MakeGraph", "Near", "Row"]
+__all__ = ["CandidateGraph", "DecisionRows", "MakeGraph", "Near", "Row", "Tiers"]
 
-HOT_ROWS = 4096  # scanned exactly: 70 µs
-HOT_ROWS_AT_FIRST = 64
-MERGE_ROWS = 16  # moved into the graph at a time: 2 ms
 CANDIDATES = 10
+HOT_ROWS_AT_FIRST = 64
+MERGE_EVERY = 8  # new rows
+MERGE_ROWS = 16  # go into the graph then, until it has all but the newest: 4 ms
 
 
 class CandidateGraph(Protocol):
@@ -64,10 +65,20 @@ class Near(NamedTuple):
     similarity: float
 
 
+class Tiers(NamedTuple):
+    """How rows are searched: so many newest ones first; by a graph from so many on."""
+
+    hot_rows: int = 128  # 70 µs
+    graph_from: int = 32_768  # rows, compared in 0.5 ms
+
+
+TIERS = Tiers()
+
+
 class DecisionRows:
     """Rows numbered by the order in which they were first learned."""
 
-    def __init__(self, make_graph: MakeGraph, hot_rows: int = HOT_ROWS) -> None:
+    def __init__(self, make_graph: MakeGraph, tiers: Tiers = TIERS) -> None:
         self._rows_of: dict[bytes, int] = {}
         self._features: list[Features] = []
         # One copy of each word and set of roles, however many rows have them.
@@ -77,10 +88,11 @@ class DecisionRows:
         self._firsts = array("Q")
         self._lasts = array("Q")
         self._vectors = SparseRows()
-        self._hot_capacity = hot_rows
-        # Row r of the hot ones stands at r modulo the length; those of the graph are overwritten.
-        self._hot = np.zeros((min(HOT_ROWS_AT_FIRST, hot_rows), DIMENSION), np.float32)
-        self._graph = make_graph()
+        self._tiers = tiers
+        # The newest rows: row r stands at r modulo the length.
+        self._hot = np.zeros((min(HOT_ROWS_AT_FIRST, tiers.hot_rows), DIMENSION), np.float32)
+        self._make_graph = make_graph
+        self._graph: CandidateGraph | None = None
 
     def __len__(self) -> int:
         return len(self._features)
@@ -89,7 +101,8 @@ class DecisionRows:
     def memory_bytes(self) -> int:
         """What the index takes, near enough."""
         tables = len(self) * 330 + len(self._words) * 170  # Python objects
-        return tables + self._vectors.memory_bytes + self._hot.nbytes + self._graph.memory_bytes
+        graph = self._graph.memory_bytes if self._graph else 0
+        return tables + self._vectors.memory_bytes + self._hot.nbytes + graph
 
     def find(self, digest: bytes) -> int | None:
         """The row with this digest."""
@@ -106,9 +119,10 @@ class DecisionRows:
 
     def similar_hot(self, vector: Vector) -> float:
         """The greatest similarity among the newest rows; 0 where there is none."""
-        first, end = self._graph.size, len(self)
-        if first == end:
+        end = len(self)
+        if not end:
             return 0.0
+        first = max(end - len(self._hot), 0)
         # Sums of integers below 2^24: exact, though floating point.
         dots = (self._hot @ dense(vector).astype(np.float32)).astype(np.int64)
         places = np.arange(first, end) % len(self._hot)
@@ -117,6 +131,8 @@ class DecisionRows:
 
     def similar_candidates(self, vector: Vector) -> float:
         """The greatest similarity among the candidates of the graph; 0 where there is none."""
+        if self._graph is None:
+            return 0.0
         found = self._graph.candidates(dense(vector).astype(np.float32), CANDIDATES)
         if not len(found):
             return 0.0
@@ -145,7 +161,8 @@ class DecisionRows:
 
     def _append(self, digest: bytes, features: Features, vector: Vector, leaf: int) -> None:
         row = len(self)
-        self._make_room(row)
+        if row == len(self._hot) < self._tiers.hot_rows:
+            self._widen()
         self._hot[row % len(self._hot)] = dense(vector)
         self._rows_of[digest] = row
         self._features.append(self._shared(features))
@@ -153,6 +170,8 @@ class DecisionRows:
         self._firsts.append(leaf)
         self._lasts.append(leaf)
         self._vectors.append(vector)
+        if row >= self._tiers.graph_from and row % MERGE_EVERY == 0:
+            self._merge(row - len(self._hot))
 
     def _shared(self, features: Features) -> Features:
         once = self._words.setdefault
@@ -164,16 +183,16 @@ class DecisionRows:
             *(once(word, word) for word in others),
         )
 
-    def _make_room(self, row: int) -> None:
-        """Room for one more hot row: a longer buffer while it may grow, else into the graph."""
+    def _widen(self) -> None:
         length = len(self._hot)
-        if row - self._graph.size < length:
-            return
-        if length < self._hot_capacity:
-            longer = np.zeros((min(2 * length, self._hot_capacity), DIMENSION), np.float32)
-            longer[:length] = self._hot
-            self._hot = longer
-            return
+        wider = np.zeros((min(2 * length, self._tiers.hot_rows), DIMENSION), np.float32)
+        wider[:length] = self._hot
+        self._hot = wider
+
+    def _merge(self, end: int) -> None:
+        """Let the graph come a step nearer to having the rows below `end`."""
+        if self._graph is None:
+            self._graph = self._make_graph()
         first = self._graph.size
-        places = np.arange(first, min(first + MERGE_ROWS, row)) % length
-        self._graph.add(self._hot[places])
+        if first < end:
+            self._graph.add(self._vectors.dense_rows(first, min(first + MERGE_ROWS, end)))

@@ -60,6 +60,14 @@ class SparseRows:
             rows.append(row)
             values.append(value)
 
+    def dense_rows(self, first: int, end: int) -> NDArray[np.float32]:
+        """Rows `first` to `end` with all their columns, shape (rows, 384)."""
+        full = np.zeros((end - first, DIMENSION), np.float32)
+        for row in range(first, end):
+            part = slice(self._starts[row], self._starts[row + 1])
+            full[row - first, self._columns[part]] = self._values[part]
+        return full
+
     def norms(self, first: int = 0) -> Integers:
         """The squared norm of every row from `first` on."""
         return np.frombuffer(self._norms, np.uint32)[first:].astype(np.int64)

@@ -1,5 +1,6 @@
 """`attestream keys`: make a signing key, and print what verifiers need to trust it."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -49,15 +50,16 @@ def generate(name: str, out: Path) -> None:
 @in_directory
 @exit_on_failure
 def show(name: str | None) -> None:
-    """Print the vkey of the key that AUDIT_SIGNING_PRIVATE_KEY, or the embedded engine, holds.
+    """Print the vkey of the key that signs: in AWS KMS, behind a proxy, or a local one.
 
     Example: attestream keys show > keys.txt
     """
-    from streams.app import embedded_base, signer_of  # noqa: PLC0415  # needs no engine to start
+    from streams.app import embedded_base, own_keys  # noqa: PLC0415  # needs no engine to start
 
     settings = load_settings(os.environ)
     base = name or settings.origin or embedded_base(settings)
-    click.echo(vkey_of(signer_of(settings), base))
+    for vkey in asyncio.run(own_keys(settings, base)).vkeys:
+        click.echo(vkey.render())
 
 
 def vkey_of(signer: Signer, name: str) -> str:

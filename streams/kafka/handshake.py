@@ -17,7 +17,7 @@ TLS_ALERT = b"\x15\x03"
 
 
 async def why_closed(host: str, port: int, context: ssl.SSLContext | None) -> str | None:
-    """What the settings lack, in a sentence, or None where the broker does not say.
+    """What the settings lack, in a sentence, or None where this broker does not say.
 
     `context` is None for a connection without TLS.
     """
@@ -28,14 +28,14 @@ async def why_closed(host: str, port: int, context: ssl.SSLContext | None) -> st
         reason = error.reason or ""
         if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
             return (
-                "the broker demands a client certificate that it trusts "
-                f"({reason}): see KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE"
+                f"{host}:{port} demands a client certificate that it trusts ({reason}): see "
+                "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE"
             )
         return None
     except OSError:
         return None
     if context is None and answer.startswith(TLS_ALERT):
-        return "the broker speaks TLS there: KAFKA_SECURITY_PROTOCOL must be SSL or SASL_SSL"
+        return f"{host}:{port} speaks TLS: KAFKA_SECURITY_PROTOCOL must be SSL or SASL_SSL"
     return None
 
 

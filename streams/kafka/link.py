@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.conn import create_conn
@@ -31,6 +31,7 @@ __all__ = ["KafkaLink", "Wire"]
 T = TypeVar("T")
 # aiokafka's requests, responses and client: their fields are known at run time only.
 Wire = Any
+Hosts = Sequence[tuple[str, int, object]]
 
 FIRST_BACKOFF_S = 0.02
 LAST_BACKOFF_S = 1.0
@@ -40,6 +41,9 @@ METADATA_AGE_MS = 3_600_000
 
 class KafkaLink:
     """A lazily opened client. Safe to use from several tasks; `close` is idempotent."""
+
+    # Who was asked for a TLS alert already: once a process is enough.
+    _heard: ClassVar[set[KafkaConnection]] = set()
 
     def __init__(self, connection: KafkaConnection) -> None:
         self.connection = connection
@@ -143,16 +147,23 @@ class KafkaLink:
         client = AIOKafkaClient(
             **self.connection.client_arguments(), metadata_max_age_ms=METADATA_AGE_MS
         )
+        if self.connection.security_protocol == "SSL" and self.connection not in self._heard:
+            alerts = await self._alerts(client.hosts)
+            if len(alerts) == len(client.hosts):
+                raise SettingsError(alerts)
+            self._heard.add(self.connection)
         try:
             await client.bootstrap()
         except BaseException as error:
             await client.close()
             if isinstance(error, KafkaConnectionError):
                 await self._raise_refusal(client.hosts)
+                if alerts := await self._alerts(client.hosts):
+                    raise SettingsError(alerts) from None
             raise
         return client
 
-    async def _raise_refusal(self, hosts: Sequence[tuple[str, int, object]]) -> None:
+    async def _raise_refusal(self, hosts: Hosts) -> None:
         """Raise what a bootstrap only logs: a password or a certificate that is refused."""
         arguments = self.connection.client_arguments()
         del arguments["bootstrap_servers"]
@@ -162,7 +173,11 @@ class KafkaLink:
             except REFUSALS:
                 raise
             except (KafkaError, OSError):
-                if why := await why_closed(host, port, arguments.get("ssl_context")):
-                    raise SettingsError([f"{host}:{port}: {why}"]) from None
                 continue
             connected.close()
+
+    async def _alerts(self, hosts: Hosts) -> list[str]:
+        """What aiokafka does not hear: TLS alerts behind or instead of a handshake."""
+        context = self.connection.client_arguments().get("ssl_context")
+        asked = (why_closed(host, port, context) for host, port, _ in hosts)
+        return [why for why in await asyncio.gather(*asked) if why is not None]

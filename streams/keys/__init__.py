@@ -1,4 +1,7 @@
-"""Signers behind one port (`streams.ports.Signer`): today the local Ed25519 key.
+"""Signers behind one port (`streams.ports.Signer`).
 
-`local` reads a private key in any of the customary forms, makes new ones, and signs.
+`choice` opens the one the settings name: `kms` (AWS KMS), `proxy` (a signing proxy), or `local`
+(an Ed25519 key in this process). `guarded` stands around those that are remote: time-out, check
+of every signature, circuit breaker. `signing` is what all share. `reference_proxy` is a signing
+proxy for development.
 """

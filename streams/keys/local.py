@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from streams.audit.note import ED25519
 from streams.errors import SettingsError
+from streams.keys.signing import prove, require_signable
 
-__all__ = ["MESSAGE_BYTES_MAX", "LocalSigner", "load_private_key", "write_new_key"]
+__all__ = ["LocalSigner", "load_private_key", "write_new_key", "write_secret"]
 
-ED25519 = 0x01
-MESSAGE_BYTES_MAX = 4096  # what a KMS signs unhashed (AWS KMS Sign, MessageType RAW)
 FORMS = "expected a PKCS#8 PEM, a C2SP private key, or a 32-byte seed in hex or base64"
 
 
@@ -34,6 +34,9 @@ class LocalSigner:
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
+
+    def __repr__(self) -> str:
+        return "local Ed25519 key"
 
     @property
     def algorithm(self) -> int:
@@ -47,9 +50,15 @@ class LocalSigner:
 
     async def sign(self, message: bytes) -> bytes:
         """64 bytes (RFC 8032) over `message` of at most 4096 bytes."""
-        if len(message) > MESSAGE_BYTES_MAX:
-            raise ValueError(f"expected at most {MESSAGE_BYTES_MAX} bytes, found {len(message)}")
+        require_signable(message)
         return self._key.sign(message)
+
+    async def check(self) -> None:
+        """Sign once and verify."""
+        await prove(self)
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 def load_private_key(value: str) -> Ed25519PrivateKey:
@@ -74,20 +83,28 @@ def write_new_key(path: Path) -> LocalSigner:
         FileExistsError: the file exists; a key is never overwritten.
     """
     key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return LocalSigner(key)
+
+
+def write_secret(path: Path, secret: bytes) -> None:
+    """Write a new file only its owner can read: whole, or not at all.
+
+    Raises:
+        FileExistsError: the file exists.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # A crash before the link leaves a temporary file and no key: run again.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, pem)
+        os.write(descriptor, secret)
         os.fsync(descriptor)
         os.link(unfinished, path)
     finally:
         os.close(descriptor)
         unfinished.unlink()
-    return LocalSigner(key)
 
 
 def _is_file(text: str) -> bool:

@@ -2,7 +2,8 @@
 
 A file appears whole or not at all: it is written and synced under another name, linked to its own
 only if that is free, and the directory synced. The date it is retained until is the file's
-modification time, set before it appears: `ls -l` shows it, `cp -a` and `rsync -a` keep it.
+modification time, set before it appears: `ls -l` shows it, `cp -a` and `rsync -a` keep it. What
+may be replaced has the time it was written, and is renamed over while a lock file is held.
 
 **A directory enforces nothing.** Its owner can delete and replace any file, whatever its mode and
 date say; `head` therefore never reports a lock. For evidence that must withstand its own keeper,
@@ -21,18 +22,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from filelock import FileLock
+
 from streams.errors import (
     ObjectExistsError,
     OutcomeUnknownError,
     SettingsError,
     TransientError,
 )
-from streams.ports import ObjectInfo, ObjectVersion
+from streams.ports import ObjectInfo, ObjectVersion, Published
 
 __all__ = ["DirectoryObjectStore"]
 
 UNFINISHED = ".unfinished"  # files being written; no key begins with a dot
 UNFINISHED_KEPT_S = 3600
+REPLACING = ".replacing"  # held while an object is replaced
 VERSION_ID_DIGITS = 32
 SECONDS_A_DAY = 86_400
 READ_ONLY = 0o440  # audit records name people: nothing for everybody
@@ -56,7 +60,7 @@ T = TypeVar("T")
 
 
 class DirectoryObjectStore:
-    """`ObjectStore` over one directory, shared by any number of processes of one machine.
+    """`ObjectStore` and `PublicStore` over one directory, for any processes of one machine.
 
     An object has one version; its id is the beginning of the file's SHA-256, so a file that was
     replaced is another version. Blocking calls run in threads.
@@ -97,6 +101,15 @@ class DirectoryObjectStore:
         """As the port says. Reads every file to name its version."""
         return await _in_thread(self._versions, prefix)
 
+    async def newest(self, key: str) -> Published | None:
+        """As the port says."""
+        body = await _in_thread(_read, self._path(key), None)
+        return None if body is None else Published(body, _version_id(body))
+
+    async def replace(self, key: str, body: bytes, *, over: str | None = None) -> str:
+        """As the port says."""
+        return await _in_thread(self._replace, self._path(key), body, over)
+
     async def close(self) -> None:
         """Nothing is held open."""
 
@@ -105,7 +118,7 @@ class DirectoryObjectStore:
             raise ValueError(f"not the key of an object: {key!r}")
         return self._root / key
 
-    def _create(self, path: Path, body: bytes, retain_days: int) -> str:
+    def _create(self, path: Path, body: bytes, retain_days: int | None) -> str:
         _make_directory(path.parent)
         unfinished = self._write(body, retain_days)
         try:
@@ -113,16 +126,31 @@ class DirectoryObjectStore:
                 path.hardlink_to(unfinished)
             except FileExistsError as error:
                 raise ObjectExistsError(f"{path} exists") from error
-            # Now the object is visible; whether it survives a power cut is not known yet.
-            try:
-                _sync(path.parent)
-            except OSError as error:
-                raise OutcomeUnknownError(f"{path} may not be durable: {error}") from error
+            _settle(path)
         finally:
             unfinished.unlink(missing_ok=True)
         return _version_id(body)
 
-    def _write(self, body: bytes, retain_days: int) -> Path:
+    def _replace(self, path: Path, body: bytes, over: str | None) -> str:
+        tag = _version_id(body)
+        if _read(path, None) == body:
+            # Whoever put it there may have died before it was durable.
+            _settle(path)
+            return tag
+        if over is None:
+            return self._create(path, body, None)
+        unfinished = self._write(body, None)
+        try:
+            with FileLock(self._root / REPLACING):
+                if _read(path, over) is None:
+                    raise ObjectExistsError(f"{path} is not what was to be replaced")
+                unfinished.replace(path)
+            _settle(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return tag
+
+    def _write(self, body: bytes, retain_days: int | None) -> Path:
         folder = self._root / UNFINISHED
         _make_directory(folder)
         handle, name = tempfile.mkstemp(dir=folder)
@@ -132,9 +160,10 @@ class DirectoryObjectStore:
                 file.write(body)
                 file.flush()
                 now = os.fstat(handle).st_mtime
-                until = -(-now // 1) + retain_days * SECONDS_A_DAY
                 os.fchmod(handle, READ_ONLY)
-                os.utime(handle, (until, until))
+                if retain_days is not None:
+                    until = -(-now // 1) + retain_days * SECONDS_A_DAY
+                    os.utime(handle, (until, until))
                 os.fsync(handle)
             self._sweep(unfinished, now)
         except BaseException:
@@ -203,6 +232,14 @@ def _make_directory(path: Path) -> None:
     _make_directory(path.parent)
     path.mkdir(exist_ok=True)
     _sync(path.parent)
+
+
+def _settle(path: Path) -> None:
+    # Now the object is visible; whether it survives a power cut is not known yet.
+    try:
+        _sync(path.parent)
+    except OSError as error:
+        raise OutcomeUnknownError(f"{path} may not be durable: {error}") from error
 
 
 def _sync(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from streams.errors import MissingExtraError, SettingsError
 from streams.objects.directory import DirectoryObjectStore
-from streams.ports import ObjectStore
+from streams.ports import ObjectStore, PublicStore
 
 __all__ = ["CheckedStore", "S3Connection", "open_object_store"]
 
@@ -40,8 +40,8 @@ class S3Connection:
         return self.endpoint is not None if self.path_style is None else self.path_style
 
 
-class CheckedStore(ObjectStore, Protocol):
-    """A store that can be asked at start whether it will do."""
+class CheckedStore(ObjectStore, PublicStore, Protocol):
+    """Both faces of one place, which can be asked at start whether it will do."""
 
     async def check_bucket(self) -> None:
         """Raises SettingsError if it will not, TransientError if it does not answer."""

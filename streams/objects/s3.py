@@ -4,7 +4,8 @@ An object is created by one PutObject: `If-None-Match: *`, its SHA-256, COMPLIAN
 retain-until that counts from the server's clock; then read back by version id, and refused where
 size, checksum or lock is not what was asked for. Retention is of a *version*: whoever may write
 can lay a newer version or a delete marker over an object, so everything is read by version, and
-the oldest version is the object.
+the oldest version is the object. Only what is derived and public (`newest`, `replace`) is written
+without a lock and read as it stands; it is replaced on its ETag (`If-Match`).
 
 boto3 retries nothing here: of two hidden attempts the first may have been applied, and the second
 would then answer 412. Blocking calls run in threads.
@@ -50,7 +51,7 @@ from streams.objects.s3_answers import (
     info_of,
     reason_of,
 )
-from streams.ports import ObjectInfo, ObjectVersion
+from streams.ports import ObjectInfo, ObjectVersion, Published
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -79,7 +80,7 @@ class Patience:
 
 
 class S3ObjectStore:
-    """`ObjectStore` over `s3://bucket/prefix`."""
+    """`ObjectStore` and `PublicStore` over `s3://bucket/prefix`."""
 
     def __init__(
         self, connection: S3Connection, bucket: str, prefix: str, patience: Patience | None = None
@@ -138,7 +139,7 @@ class S3ObjectStore:
             raise ObjectExistsError(f"{self._place}{key} exists")
         until = listing.server_time + timedelta(days=retain_days)
         promise = Promise(len(body), sha256(body).digest(), until)
-        version_id = await self._put(name, body, promise)
+        version_id = await self._create(name, body, promise)
         # Now the version stands, locked, whatever becomes of us.
         try:
             await self._verify(name, version_id, promise)
@@ -167,23 +168,67 @@ class S3ObjectStore:
         """
         return (await self._list(self._prefix + prefix)).versions()
 
+    async def newest(self, key: str) -> Published | None:
+        """As the port says; the tag is the ETag."""
+
+        def download() -> Published:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            return Published(answer["Body"].read(), answer.get("ETag", ""))
+
+        published = await self._ask(download)
+        if published is not None and not published.tag:
+            raise TransientError(f"{self._place}{key}: an answer without ETag")
+        return published
+
+    async def replace(self, key: str, body: bytes, *, over: str | None = None) -> str:
+        """As the port says."""
+        condition = {"IfNoneMatch": "*"} if over is None else {"IfMatch": over}
+        answer, _ = await self._put(self._prefix + key, body, condition)
+        if answer is not None:
+            if not answer.get("ETag"):
+                raise OutcomeUnknownError(f"{self._place}{key}: an answer without ETag")
+            return str(answer["ETag"])
+        standing = await self.newest(key)
+        if standing is None or standing.body != body:
+            raise ObjectExistsError(f"{self._place}{key} is not what was to be replaced")
+        return standing.tag
+
     async def close(self) -> None:
         """Idempotent."""
         await asyncio.to_thread(self._client.close)
 
-    async def _put(self, name: str, body: bytes, promise: Promise) -> str:
+    async def _create(self, name: str, body: bytes, promise: Promise) -> str:
         """Create the version; its id. Handles the answer that was lost on the way."""
+        terms = {
+            "IfNoneMatch": "*",
+            "ObjectLockMode": LOCK_MODE,
+            "ObjectLockRetainUntilDate": promise.retain_until,
+        }
+        answer, may_be_ours = await self._put(name, body, terms)
+        if answer is None:
+            return await self._ours(name, promise, may_be_ours=may_be_ours)
+        return self._version_id(answer)
+
+    async def _put(
+        self,
+        name: str,
+        body: bytes,
+        terms: Any,  # noqa: ANN401  # see _encryption
+    ) -> tuple[Mapping[str, Any] | None, bool]:
+        """The answer to a conditional PutObject, None where the condition does not hold.
+
+        Beside it whether an attempt of ours, whose answer was lost, may have been applied.
+        """
+        checksum = b64encode(sha256(body).digest()).decode()
 
         def put() -> Mapping[str, Any]:
             return self._client.put_object(
                 Bucket=self._bucket,
                 Key=name,
                 Body=body,
-                IfNoneMatch="*",
                 ChecksumAlgorithm="SHA256",
-                ChecksumSHA256=b64encode(promise.sha256).decode(),
-                ObjectLockMode=LOCK_MODE,
-                ObjectLockRetainUntilDate=promise.retain_until,
+                ChecksumSHA256=checksum,
+                **terms,
                 **self._encryption,
             )
 
@@ -191,20 +236,18 @@ class S3ObjectStore:
         delays = self._patience.delays()
         while True:
             try:
-                answer = await asyncio.to_thread(put)
+                return await asyncio.to_thread(put), may_be_ours
             except FAILURES as error:
                 fate = _fate(error)
-                if fate is Fate.EXISTS:
-                    return await self._ours(name, promise, may_be_ours=may_be_ours)
+                if fate is Fate.EXISTS or (fate is Fate.ABSENT and "IfMatch" in terms):
+                    return None, may_be_ours
                 if fate in {Fate.REFUSED, Fate.ABSENT}:
                     raise self._refused(error) from error
                 may_be_ours |= fate is Fate.UNKNOWN
                 if (delay := next(delays, None)) is None:
                     kind = OutcomeUnknownError if may_be_ours else TransientError
                     raise kind(f"{self._place}: {_said(error)}") from error
-                await asyncio.sleep(delay)
-            else:
-                return self._version_id(answer)
+            await asyncio.sleep(delay)
 
     def _version_id(self, answer: Mapping[str, Any]) -> str:
         version_id = answer.get("VersionId")

@@ -50,6 +50,7 @@ REASONS = {
     "InvalidRequest": "the bucket takes no locked objects",
     "InvalidToken": UNKNOWN_CREDENTIALS,
     "NoCredentialsError": NO_CREDENTIALS,
+    "NotImplemented": "the server does not know such a request (conditional writes?)",
     "NoSuchBucket": NO_BUCKET,
     "ObjectLockConfigurationNotFoundError": "the bucket has no Object Lock",
     "PartialCredentialsError": NO_CREDENTIALS,
@@ -166,7 +167,7 @@ def fate_of(code: str, status: int) -> Fate:
         return Fate.ABSENT
     if code in NOT_APPLIED_CODES or status == 429:
         return Fate.NOT_APPLIED
-    return Fate.UNKNOWN if status >= 500 else Fate.REFUSED
+    return Fate.UNKNOWN if status >= 500 and status != 501 else Fate.REFUSED
 
 
 def reason_of(code: str, status: int) -> str:

@@ -11,6 +11,7 @@ origin and first index; its metadata holds the checkpoint that closed the segmen
 from streams.segments.manifest import FIRST_PREVIOUS, Manifest
 from streams.segments.names import (
     ARCHIVE,
+    TILES,
     ObjectKind,
     ObjectName,
     anchor_name,
@@ -22,6 +23,7 @@ from streams.segments.names import (
     parse_object_name,
     segment_name,
     segments_prefix,
+    tiles_prefix,
     verdict_name,
 )
 from streams.segments.reader import (
@@ -40,6 +42,7 @@ __all__ = [
     "FIRST_PREVIOUS",
     "SCHEMA_TEXTS",
     "SEGMENT_BYTES_MAX",
+    "TILES",
     "Manifest",
     "ObjectKind",
     "ObjectName",
@@ -60,5 +63,6 @@ __all__ = [
     "segment_marker",
     "segment_name",
     "segments_prefix",
+    "tiles_prefix",
     "verdict_name",
 ]

@@ -1,4 +1,4 @@
-"""Names of archive and anchor objects, and back (formats §8).
+"""Names of archive, anchor and tile objects, and back (formats §8).
 
 Names follow from the origin and one number alone, so two archivers that cut differently meet at
 the same names. They are logical: no bucket, no prefix, so that a replica verifies too.
@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, get_args
 
 __all__ = [
     "ARCHIVE",
+    "TILES",
     "ObjectKind",
     "ObjectName",
     "anchor_name",
@@ -20,11 +21,13 @@ __all__ = [
     "parse_object_name",
     "segment_name",
     "segments_prefix",
+    "tiles_prefix",
     "verdict_name",
 ]
 
 ARCHIVE = "archive/v1/"
 ANCHORS = "anchors/v1/"
+TILES = "tiles/v1/"
 ORIGIN_BYTES_MAX = 800  # S3 keys have 1,024; a file name 255
 COMPONENT_BYTES_MAX = 255
 
@@ -105,6 +108,12 @@ def claim_name(origin: str) -> str:
 def verdict_name(origin: str) -> str:
     """Why sealing of the origin stopped."""
     return f"{anchors_prefix(origin)}verdict"
+
+
+def tiles_prefix(origin: str) -> str:
+    """What the static log of an origin begins with: its `checkpoint`, tiles and bundles."""
+    check_origin(origin)
+    return f"{TILES}{origin}/"
 
 
 def parse_object_name(name: str) -> ObjectName | None:

@@ -1,16 +1,27 @@
 """Two workers, four partitions, a kill in the middle: every source offset has exactly one leaf."""
 
+import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from schemas.codec import decode_dead_letter, encode_event
+from schemas.events import AuthorizationDecision, MemoryMutation, Operation
+from schemas.records import Record
 from tests.support.deployment import Deployment, wait_until
-from tests.support.independent import Counted, count
+from tests.support.independent import Counted, count, read_all
 from tests.support.kafka_broker import KafkaBroker
 
 EVENTS = 50_000
+MEMORY = {"event_id": "m", "node_id": "n", "namespace": "s", "operation": Operation.DELETE}
+    "event_id": "m",
+    "node_id": "n",
+    "namespace": "s",
+    "version": 1,
+    "operation": Operation.DELETE,
+}
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
@@ -31,14 +42,37 @@ def test_worker_killed_in_the_middle_loses_and_doubles_nothing(
         assert sum(c.source for c in counts) == sum(c.leaves for c in counts) == EVENTS
 
 
-def test_records_of_every_shape_become_leaves(kafka: KafkaBroker, tmp_path: Path) -> None:
+def test_records_of_every_shape_are_sealed_and_dead_lettered(
+    kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    good = encode_event(AuthorizationDecision(event_id="good"))
+    odd = {
+        b"": "UNKNOWN_FRAMING",
+        None: "UNKNOWN_FRAMING",
+        b"{}": "UNKNOWN_FRAMING",
+        b"\x00" * 40: "UNKNOWN_SCHEMA",
+        b"\xc3\x01" + bytes(8) + b"body": "UNKNOWN_SCHEMA",
+        good[:12]: "UNDECODABLE",
+        good + b"more": "TRAILING_BYTES",
+        b"\xff" + os.urandom(900_000): "UNKNOWN_FRAMING",
+        encode_event(MemoryMutation(**MEMORY)): "WRONG_TYPE",
+    }
     with Deployment(kafka.bootstrap, tmp_path) as deployment:
-        odd = [b"", b"\x00", b"\xc3\x01", os.urandom(900_000), b"{}", b"\x00" * 40]
-        deployment.produce(deployment.decisions, odd)
-        deployment.start_worker("sealer")
-        wait_until(lambda: sealed(deployment) == len(odd), 30, "not everything was sealed")
+        deployment.produce(deployment.decisions, [*odd, good])
+        deployment.start_worker("sealer,dead-letters")
+        wait_until(lambda: sealed(deployment) == len(odd) + 1, 40, "not everything was sealed")
         (only,) = counted(deployment)
-        assert only.leaves == len(odd)
+        assert only.leaves == len(odd) + 1
+        topic = f"{deployment.prefix}dead-letters.{deployment.decisions}"
+        wait_until(
+            lambda: len(read_all(deployment.bootstrap, topic, 0)) == len(odd), 20, "no dead letter"
+        )
+        letters = [
+            decode_dead_letter(Record(m.offset(), 0, None, m.value()))
+            for m in read_all(deployment.bootstrap, topic, 0)
+        ]
+        assert [letter.reason.value for letter in letters] == list(odd.values())
+        assert [letter.index for letter in letters] == list(range(len(odd)))
 
 
 def counted(deployment: Deployment) -> list[Counted]:
@@ -51,8 +85,6 @@ def counted(deployment: Deployment) -> list[Counted]:
 
 def sealed(deployment: Deployment) -> int:
     """How many leaves a checkpoint covers, by the command line's own word."""
-    import json
-
     heads = deployment.run("audit", "heads", "--json").stdout.splitlines()
     found = [json.loads(line) for line in heads]
     return sum(h["size"] for h in found if f"/{deployment.decisions}/" in h["origin"])

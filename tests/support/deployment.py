@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -148,7 +149,7 @@ class Deployment:
         self.workers.append(worker)
         return worker
 
-    def produce(self, topic: str, values: list[bytes], *, first: int = 0) -> None:
+    def produce(self, topic: str, values: Sequence[bytes | None], *, first: int = 0) -> None:
         producer = confluent_kafka.Producer(
             {"bootstrap.servers": self.bootstrap, "linger.ms": 5, "log_level": 0}
         )

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from streams.errors import OutcomeUnknownError, TransientError
-from streams.ports import ObjectInfo, ObjectStore, ObjectVersion
+from streams.objects import CheckedStore
+from streams.ports import ObjectInfo, ObjectVersion, Published
 from tests.support.archives import Died
 
 __all__ = ["FATES", "Fate", "FaultyObjects"]
@@ -15,13 +16,13 @@ FATES: tuple[Fate, ...] = ("lost", "applied but failed", "died before", "died af
 
 
 class FaultyObjects:
-    """`ObjectStore` over another one.
+    """`ObjectStore` and `PublicStore` over another one.
 
     `fate(call, number)` says what becomes of a call such as `create a/key`; calls are counted from
     0, over all archivers that share this store. Every call lets others run first.
     """
 
-    def __init__(self, objects: ObjectStore, fate: Callable[[str, int], Fate]) -> None:
+    def __init__(self, objects: CheckedStore, fate: Callable[[str, int], Fate]) -> None:
         self._objects = objects
         self._fate = fate
         self.calls: list[str] = []
@@ -48,6 +49,14 @@ class FaultyObjects:
         )
         return found
 
+    async def newest(self, key: str) -> Published | None:
+        found: Published | None = await self._call(f"newest {key}", self._objects.newest(key))
+        return found
+
+    async def replace(self, key: str, body: bytes, *, over: str | None = None) -> str:
+        tag: str = await self._call(f"replace {key}", self._objects.replace(key, body, over=over))
+        return tag
+
     async def close(self) -> None:
         await self._objects.close()
 
@@ -63,5 +72,6 @@ class FaultyObjects:
         if fate == "died after":
             raise Died
         if fate == "applied but failed":
-            raise (OutcomeUnknownError if name.startswith("create") else TransientError)(name)
+            is_write = name.startswith(("create", "replace"))
+            raise (OutcomeUnknownError if is_write else TransientError)(name)
         return answer

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from streams.errors import ObjectExistsError
-from streams.ports import ObjectInfo, ObjectVersion
+from streams.ports import ObjectInfo, ObjectVersion, Published
 
 __all__ = ["MemoryObjectStore"]
 
@@ -26,7 +26,7 @@ class _Version(NamedTuple):
 
 @dataclass(slots=True)
 class MemoryObjectStore:
-    """`ObjectStore`. `now` is the server's clock."""
+    """`ObjectStore` and `PublicStore`. `now` is the server's clock."""
 
     now: Callable[[], datetime] = lambda: EPOCH
     _versions: dict[str, list[_Version]] = field(default_factory=dict)
@@ -64,6 +64,18 @@ class MemoryObjectStore:
             if key.startswith(prefix)
             for v in self._versions[key]
         ]
+
+    async def newest(self, key: str) -> Published | None:
+        last = self._versions.get(key, [_Version("", None, None)])[-1]
+        return None if last.body is None else Published(last.body, last.version_id)
+
+    async def replace(self, key: str, body: bytes, *, over: str | None = None) -> str:
+        standing = await self.newest(key)
+        if standing is not None and standing.body == body:
+            return standing.tag
+        if (standing.tag if standing else None) != over:
+            raise ObjectExistsError(key)
+        return self._add(key, body, None)
 
     async def close(self) -> None:
         pass

@@ -91,11 +91,21 @@ def test_the_evidence_proves_the_leaf_under_the_first_checkpoint_that_covers_it(
     assert evidence.leaf_hash == batches[2].records[N - batches[2].first].leaf
 
 
-def test_nothing_is_told_while_warming_up_and_what_was_learned_is_not_odd_again() -> None:
-    early = [(START_MS, decision(0, BEA)), (START_MS, decision(1, ODD)), *usual(N)]
-    assert alerts_in(list(batches_of(EventLog.sealed(early)))) == []
-    again = (START_MS + 300, decision(N + 1, ODD))
-    told = told_by(followed_by((START_MS + N, decision(N, ODD)), again))
+def test_nothing_is_told_while_warming_up() -> None:
+    batches = followed_by((START_MS + N, decision(N, ODD)))
+    assert told_by(batches, replace(RULES, warm_up=N + 1)) == []
+    assert len(told_by(batches, replace(RULES, warm_up=N))) == 1
+
+
+def test_leaves_of_other_tenants_warm_nobody_up() -> None:
+    others = [(START_MS, decision(i, BEA, tenant="acme")) for i in range(50)]
+    batches = followed_by(*others, (START_MS + N, decision(N, ODD)))
+    assert told_by(batches, replace(RULES, warm_up=N + 1)) == []
+
+
+def test_what_was_told_is_known_the_next_time() -> None:
+    again = [(START_MS + i * HOUR, decision(N + i, ODD)) for i in range(1, 4)]
+    told = told_by(followed_by((START_MS + N, decision(N, ODD)), *again))
     assert [item.leaf for item in told] == [N]
 
 

@@ -128,7 +128,7 @@ def test_a_graph_gives_fewer_where_more_are_asked_for_than_there_are() -> None:
     graph = VectorGraph(8)
     assert graph.nearest(unit_rows(1)[0], 5).tolist() == []
     graph.add(unit_rows(3))
-    assert sorted(graph.nearest(unit_rows(1)[0], 50).tolist()) == [0, 1, 2]
+    assert sorted(graph.nearest(unit_rows(1)[0], 4).tolist()) == [0, 1, 2]
 
 
 def test_a_graph_grows_beyond_its_first_size_and_finds_more_than_its_effort() -> None:

@@ -1,0 +1,105 @@
+"""The transaction coordinator of one transactional id, and the partition it writes.
+
+Only the newest epoch may do anything. A commit is decided, and answered, before its marker stands
+in the partition; until then the coordinator has no ear for a new transaction. A transaction left
+open is aborted when another producer starts, or when its time is over, which fences its owner.
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from schemas.records import Record
+from streams.errors import FencedError
+from streams.ports import NewRecord
+from tests.fault.simulator.loop import SimulatedLoop
+from tests.fault.simulator.network import BusyError
+from tests.fault.simulator.partition_log import PartitionLog
+
+__all__ = ["TRANSACTION_TIMEOUT_S", "Coordinator"]
+
+TRANSACTION_TIMEOUT_S = 15.0
+PRODUCER = 7
+
+
+class Coordinator:
+    """`decided` is told the records of every commit at the moment it is decided."""
+
+    def __init__(self, log: PartitionLog, loop: SimulatedLoop, chance: Random) -> None:
+        self.log = log
+        self.epoch = -1
+        self.marker_s: Callable[[], float] = lambda: 0.0
+        self.decided: Callable[[list[Record], int], None] = lambda _rows, _epoch: None
+        self._loop, self._chance = loop, chance
+        self._state = "idle"
+        self._number = 0  # of the transaction that is open, or was last
+        self._placed: dict[tuple[int, int], int] = {}
+        self._committed: int | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        return self._state == "idle"
+
+    def start(self) -> int:
+        """InitProducerId: a new epoch, once nothing of the one before is left open."""
+        if self._state == "ending":
+            raise BusyError
+        self.epoch += 1
+        if self._state == "open":
+            self._end(commits=False)
+            raise BusyError
+        return self.epoch
+
+    def send(self, epoch: int, sequence: int, rows: Sequence[NewRecord]) -> int:
+        """Add records to the open transaction, beginning one; the first one's offset."""
+        self._check(epoch)
+        placed = self._placed.get((epoch, sequence))
+        if placed is not None:
+            return placed
+        if self._state == "ending":
+            raise BusyError
+        if self._state == "idle":
+            self._state = "open"
+            self._number += 1
+            self._loop.later(TRANSACTION_TIMEOUT_S, self._expire, self._number)
+        first = self.log.append(rows, PRODUCER)
+        self._placed[epoch, sequence] = first
+        return first
+
+    def commit(self, epoch: int) -> None:
+        """EndTxn. Asking again is answered as before."""
+        self._check(epoch)
+        if self._state == "open":
+            self._committed = self._number
+            self._end(commits=True)
+        elif self._committed != self._number:
+            raise FencedError("no transaction is open")
+
+    def abort(self, epoch: int) -> None:
+        self._check(epoch)
+        if self._state == "open":
+            self._end(commits=False)
+
+    def confirm(self, epoch: int) -> None:
+        """A transaction of an offset alone: nothing of it stands in this partition."""
+        self._check(epoch)
+        if self._state != "idle":
+            raise BusyError
+
+    def _check(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            raise FencedError(f"epoch {epoch} is fenced by {self.epoch}")
+
+    def _expire(self, number: int) -> None:
+        if self._state == "open" and self._number == number:
+            self.epoch += 1
+            self._end(commits=False)
+
+    def _end(self, *, commits: bool) -> None:
+        self._state = "ending"
+        if commits:
+            self.decided(self.log.open_rows(PRODUCER), self.epoch)
+        self._loop.later(self.marker_s(), self._mark, commits)
+
+    def _mark(self, commits: bool) -> None:
+        self.log.mark(PRODUCER, commits=commits)
+        self._state = "idle"
