@@ -10,7 +10,7 @@ import pytest
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.local_kafka import LocalKafka, NoBrokerError
 
-pytest_plugins = ["tests.support.s3_fixtures"]
+pytest_plugins = ["tests.support.s3_fixtures", "tests.support.secure_kafka"]
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,7 @@ from tests.support.independent import Counted, count, read_all
 from tests.support.kafka_broker import KafkaBroker
 
 EVENTS = 50_000
-MEMORY = {"event_id": "m", "node_id": "n", "namespace": "s", "operation": Operation.DELETE}
-    "event_id": "m",
-    "node_id": "n",
-    "namespace": "s",
-    "version": 1,
-    "operation": Operation.DELETE,
-}
+MEMORY = MemoryMutation(event_id="m", namespace="s", node_id="n", operation=Operation.DELETE)
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
@@ -55,7 +49,7 @@ def test_records_of_every_shape_are_sealed_and_dead_lettered(
         good[:12]: "UNDECODABLE",
         good + b"more": "TRAILING_BYTES",
         b"\xff" + os.urandom(900_000): "UNKNOWN_FRAMING",
-        encode_event(MemoryMutation(**MEMORY)): "WRONG_TYPE",
+        encode_event(MEMORY): "WRONG_TYPE",
     }
     with Deployment(kafka.bootstrap, tmp_path) as deployment:
         deployment.produce(deployment.decisions, [*odd, good])

@@ -65,7 +65,7 @@ class Deployment:
 
     @property
     def base(self) -> str:
-        return f"test.example/{self.prefix[:-1]}"
+        return f"test.example/{self.prefix}".rstrip("./")
 
     @property
     def decisions(self) -> str:

@@ -7,13 +7,14 @@ the user. Users and certificates are made when a test asks for them.
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import confluent_kafka.admin as rights
 import pytest
 
+from tests.support.acl_commands import Grant
 from tests.support.certificates import Authority
 from tests.support.local_kafka import LocalKafka, NoBrokerError
 
@@ -22,7 +23,7 @@ __all__ = ["PLAIN_USER", "SecureKafka", "password_of", "secure_kafka"]
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 PLAIN_USER = "plain"
-ANYWHERE = "*"
+ANYWHERE = ANYTHING = "*"
 
 
 def password_of(user: str) -> str:
@@ -79,23 +80,28 @@ class SecureKafka:
         for done in admin.alter_user_scram_credentials(changes).values():
             done.result(10)
 
-    def allow(self, user: str, granted: Sequence[tuple[str, str, str, str]]) -> None:
-        """`granted`: kind of resource, name, pattern, operation."""
+    def allow(self, grants: Iterable[Grant]) -> None:
+        """In force when this returns, or a moment later."""
         bindings = [
             rights.AclBinding(
-                rights.ResourceType[kind],
-                name,
-                rights.ResourcePatternType[pattern],
-                f"User:{user}",
+                rights.ResourceType[grant.kind],
+                grant.name,
+                rights.ResourcePatternType[grant.pattern],
+                f"User:{grant.user}",
                 ANYWHERE,
-                rights.AclOperation[operation],
+                rights.AclOperation[grant.operation],
                 rights.AclPermissionType.ALLOW,
             )
-            for kind, name, pattern, operation in granted
+            for grant in grants
         ]
         admin = self._admin()
         for done in admin.create_acls(bindings).values():
             done.result(10)
+
+    def allow_everything(self, user: str) -> None:
+        """Whatever a client may ask for."""
+        kinds = ("TOPIC", "GROUP", "TRANSACTIONAL_ID")
+        self.allow(Grant(user, kind, ANYTHING, "LITERAL", "ALL") for kind in kinds)
 
     def as_sasl(self, user: str, mechanism: str = "SCRAM-SHA-512") -> dict[str, str]:
         """Settings of a client that knows the user's password."""
