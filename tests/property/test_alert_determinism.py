@@ -1,7 +1,6 @@
 """Alerts are a function of the log: batches, restarts, graphs and their seeds change none."""
 
 import random
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from projections.decision_index.alerts import Stamp, alerts_of
 from projections.decision_index.fold import DecisionFold, MakeRows
 from projections.decision_index.graph import FoldedGraph
-from projections.decision_index.index import DecisionRows
+from projections.decision_index.index import DecisionRows, MakeGraph, Tiers
 from projections.decision_index.projection import DecisionIndex, DecisionIndexWorld
 from projections.decision_index.scoring import Rules
 from projections.hnsw import GraphSettings
@@ -46,19 +45,15 @@ class Misleading:
         return np.array([self._dice.randrange(self.size) for _ in range(count)], np.int64)
 
 
-def rows_with(kind: str, hot_rows: int, seed: int) -> MakeRows:
-    graphs: dict[str, Callable[[], DecisionRows]] = {
-        "folded": lambda: DecisionRows(lambda: FoldedGraph(GraphSettings(seed=seed)), hot_rows),
-        "full": lambda: DecisionRows(
-            lambda: FoldedGraph(GraphSettings(seed=seed), width=384), hot_rows
-        ),
-        "poor": lambda: DecisionRows(
-            lambda: FoldedGraph(GraphSettings(m=2, ef_construction=2, ef=1, seed=seed), width=2),
-            hot_rows,
-        ),
-        "misleading": lambda: DecisionRows(lambda: Misleading(seed), hot_rows),
+def rows_with(kind: str, tiers: Tiers, seed: int) -> MakeRows:
+    poor = GraphSettings(m=2, ef_construction=2, ef=1, seed=seed)
+    graphs: dict[str, MakeGraph] = {
+        "folded": lambda: FoldedGraph(GraphSettings(seed=seed)),
+        "full": lambda: FoldedGraph(GraphSettings(seed=seed), width=384),
+        "poor": lambda: FoldedGraph(poor, width=2),
+        "misleading": lambda: Misleading(seed),
     }
-    return graphs[kind]
+    return lambda: DecisionRows(graphs[kind], tiers)
 
 
 def index_of(output: OutputPartition, make_rows: MakeRows) -> DecisionIndex:
@@ -93,7 +88,7 @@ async def run(
 def exhaustive() -> tuple[AnomalyAlert, ...]:
     """All in one batch, every row scanned."""
     _, batch = batches_of(EventLog.sealed(VALUES))
-    fold = DecisionFold(RULES, rows_with("misleading", 4096, 0))
+    fold = DecisionFold(RULES, rows_with("folded", Tiers(10_000, 10_000), 0))
     told = [item for record in batch.records for item in fold.apply(record)]
     assert min(fold.tallies.repeated, fold.tallies.held_back, fold.tallies.unreadable) > 0
     return tuple(alerts_of(told, batch, Stamp.of(RULES)))
@@ -119,12 +114,15 @@ async def test_the_same_log_gives_the_same_alerts_however_it_is_read(data: st.Da
     batches = list(batches_of(EventLog.sealed(VALUES, lengths)))
     restart_at = draw(st.lists(st.integers(0, len(batches)), max_size=3), label="restarts")
     kind = draw(st.sampled_from(["folded", "full", "poor", "misleading"]), label="graph")
-    hot_rows = draw(st.sampled_from([16, 32, 128]), label="scanned rows")
+    tiers = Tiers(
+        draw(st.sampled_from([1, 16, 128]), label="scanned rows"),
+        draw(st.sampled_from([0, 40, 10_000]), label="graph from"),
+    )
     seed = draw(st.integers(0, 1000), label="seed")
     output = OutputPartition()
     fates = st.sampled_from(["lost", "applied"])
     output.faults = draw(st.dictionaries(st.integers(1, 6), fates, max_size=3), label="faults")
-    alerts = await run(output, batches, rows_with(kind, hot_rows, seed), sorted(restart_at))
+    alerts = await run(output, batches, rows_with(kind, tiers, seed), sorted(restart_at))
     expected = exhaustive()
     assert [alert.alert_id for alert in alerts] == [alert.alert_id for alert in expected]
     for alert, other in zip(alerts, expected, strict=True):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from projections.decision_index.embedding import Features, Vector, digest_of, embed
 from projections.decision_index.graph import FoldedGraph
-from projections.decision_index.index import CandidateGraph, DecisionRows
+from projections.decision_index.index import CandidateGraph, DecisionRows, Tiers
 from projections.hnsw import GraphSettings, OverlapError, VectorGraph
 
 
@@ -28,7 +28,7 @@ def asked(number: int) -> Features:
 def rows_of(
     count: int, *, hot_rows: int = 64, graph: CandidateGraph | None = None
 ) -> DecisionRows:
-    rows = DecisionRows(lambda: graph or FoldedGraph(), hot_rows)
+    rows = DecisionRows(lambda: graph or FoldedGraph(), Tiers(hot_rows, graph_from=hot_rows))
     for number in range(count):
         features = asked(number)
         rows.learn(digest_of(features), features, embed(features), number)
@@ -90,6 +90,19 @@ def test_a_blind_graph_changes_no_nearest() -> None:
         vector = embed(asked(number))
         assert blind.similar_candidates(vector) == 0.0
         assert blind.nearest(vector, 4) == seeing.nearest(vector, 4)
+
+
+def test_few_rows_need_no_graph_and_a_graph_catches_up_with_all_but_the_newest() -> None:
+    graph = Blind()
+    rows_of(64, graph=graph)
+    assert graph.size == 0
+    rows_of(200, hot_rows=32, graph=graph)
+    assert 200 - 32 - 4 <= graph.size <= 200 - 32
+    late = Blind()
+    rows = DecisionRows(lambda: late, Tiers(16, graph_from=150))
+    for number in range(180):
+        rows.learn(digest_of(asked(number)), asked(number), embed(asked(number)), number)
+    assert late.size == 15 * 4
 
 
 def test_a_row_counts_and_remembers_its_first_and_last_leaf() -> None:
