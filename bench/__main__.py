@@ -2,12 +2,13 @@
 
 import argparse
 
-from bench import embedded, sealing
+from bench import detection, embedded, sealing
 from bench.measuring import machine
 
 PARTS = {
     "sealing": ("Sealing on Kafka", sealing.report),
     "embedded": ("Embedded engine and verification", embedded.report),
+    "detection": ("Decision index", detection.report),
 }
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import faust
+from faust.web import View
 from mode import Service
 
 from projections.api.pages import METRICS_CONTENT_TYPE, Answer, healthz, metrics, readyz
@@ -191,11 +192,11 @@ def _serve(app: faust.App, health: Health, search: SearchPages) -> None:
     async def ready(web: Any, _request: Any) -> Any:  # noqa: ANN401
         return answered(web, readyz(health))
 
-    @app.page("/v1/search/{kind}", name="search")  # type: ignore[untyped-decorator]
-    async def searched(web: Any, request: Any, kind: str) -> Any:  # noqa: ANN401
-        return answered(
-            web, await search.answer(kind, (await request.read()).decode("utf-8", "replace"))
-        )
+    @app.page("/v1/search/{kind}", name="search")
+    class Searched(View):  # type: ignore[misc]  # a function would be asked by GET only
+        async def post(self, request: Any, kind: str) -> Any:  # noqa: ANN401
+            body = (await request.read()).decode("utf-8", "replace")
+            return answered(self, await search.answer(kind, body))
 
     @app.page("/metrics")  # type: ignore[untyped-decorator]
     async def measured(web: Any, _request: Any) -> Any:  # noqa: ANN401

@@ -17,6 +17,7 @@ __all__ = [
     "INDEX",
     "MEMORY",
     "SEALER",
+    "TILES",
     "projection_specs",
     "topics_of",
 ]
@@ -26,7 +27,8 @@ INDEX = "index"
 ARCHIVE = "archive"
 DEAD_LETTERS = "dead-letters"
 MEMORY = "memory"
-ALL_ROLES = (SEALER, INDEX, ARCHIVE, DEAD_LETTERS, MEMORY)
+TILES = "tiles"
+ALL_ROLES = (SEALER, INDEX, ARCHIVE, DEAD_LETTERS, MEMORY, TILES)
 
 
 def topics_of(roles: Sequence[str], topology: Topology) -> list[str]:
@@ -39,6 +41,7 @@ def topics_of(roles: Sequence[str], topology: Topology) -> list[str]:
         ARCHIVE: audits,
         DEAD_LETTERS: [*audits, *dead_letters],
         MEMORY: [topology.audit(topology.memory)],
+        TILES: audits,
     }
     return sorted({topic for role in roles for topic in needed[role]})
 
@@ -50,6 +53,7 @@ def projection_specs(deployment: Deployment, search: LocalSearch) -> list[RoleSp
         _archive(deployment),
         _dead_letters(deployment),
         _memory(deployment, search),
+        _tiles(deployment),
     ]
 
 
@@ -153,3 +157,23 @@ def _memory(d: Deployment, search: LocalSearch) -> RoleSpec:
         make=make,
         let_go=lambda topic, partition: search.remove("memory", topology.origin(topic, partition)),
     )
+
+
+def _tiles(d: Deployment) -> RoleSpec:
+    from projections.tiles.projection import (  # noqa: PLC0415  # as its role runs
+        TilesProjection,
+        TilesWorld,
+    )
+
+    topology = d.engine.topology
+
+    def make(topic: str, partition: int) -> TilesProjection:
+        world = TilesWorld(
+            objects=d.objects,
+            keys=d.keys,
+            clock=d.clock,
+            open_reader=lambda: d.engine.reader(topology.audit(topic), partition),
+        )
+        return TilesProjection(world, topology.origin(topic, partition))
+
+    return RoleSpec(name=TILES, sources=topology.sources, make=make)

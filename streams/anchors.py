@@ -87,9 +87,10 @@ class AnchorStore:
             if not version.is_delete_marker
             and (match := ANCHOR.fullmatch(version.key.removeprefix(prefix)))
         ]
-        for _size, version in sorted(sized, key=lambda pair: -pair[0]):
+        for size, version in sorted(sized, key=lambda pair: -pair[0]):
             text = _opened(await self._store.get(version.key, version.version_id), origin, keys)
-            if text is not None:
+            # A good note under the name of another size is a plant: it would hide larger ones.
+            if text is not None and text.size == size:
                 return text
         return None
 

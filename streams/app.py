@@ -17,7 +17,7 @@ from streams.engine import Engine, EventSink
 from streams.errors import MissingExtraError, NotOwnerError, SettingsError, TransientError
 from streams.jobs import PartitionJobs
 from streams.keys.choice import local_signer, open_signer
-from streams.ports import Clock, ObjectStore, Signer
+from streams.ports import Clock, Signer
 from streams.recovery import LogWorld
 from streams.sealer import PartitionSealer, SealerLimits
 from streams.settings import Settings
@@ -26,7 +26,8 @@ from streams.topology import Topology
 
 if TYPE_CHECKING:
     from streams.kafka.connection import KafkaConnection
-    from streams.objects.locations import CheckedStore
+    from streams.objects.locations import CheckedStore, S3Connection
+    from streams.objects.probe_bucket import OpenBucket
 
 __all__ = [
     "Deployment",
@@ -38,6 +39,7 @@ __all__ = [
     "open_deployment",
     "open_engine",
     "open_objects",
+    "open_probed_bucket",
     "open_signer",
     "open_sink",
     "own_keys",
@@ -54,7 +56,7 @@ class Deployment:
 
     settings: Settings
     engine: Engine
-    objects: ObjectStore
+    objects: "CheckedStore"
     signer: Signer
     keys: TrustedKeys
     health: Health
@@ -101,6 +103,7 @@ async def open_deployment(
         objects = open_objects(settings)
         try:
             await objects.check_bucket()
+            await _refuse_pretender(settings, clock)
             async with open_signer(settings, clock) as signer:
                 yield Deployment(
                     settings=settings,
@@ -210,23 +213,49 @@ def open_objects(settings: Settings) -> "CheckedStore":
     Raises:
         SettingsError: the Kafka deployment has no archive set.
     """
-    from streams.objects.locations import S3Connection, open_object_store  # noqa: PLC0415
+    from streams.objects.locations import open_object_store  # noqa: PLC0415
 
-    url = settings.archive
-    if url is None and settings.on_kafka:
+    return open_object_store(_archive_url(settings), _s3_connection(settings))
+
+
+def open_probed_bucket(settings: Settings, clock: Clock) -> "OpenBucket | None":
+    """The archive's bucket, to be probed; None where the archive is a directory.
+
+    Raises:
+        SettingsError: the Kafka deployment has no archive set, or no credentials for it.
+    """
+    from streams.objects.locations import open_probed  # noqa: PLC0415
+
+    return open_probed(_archive_url(settings), _s3_connection(settings), clock)
+
+
+async def _refuse_pretender(settings: Settings, clock: Clock) -> None:
+    bucket = open_probed_bucket(settings, clock)
+    if bucket is None:
+        return
+    from streams.objects.admission import refuse_pretender  # noqa: PLC0415  # not for directories
+
+    await refuse_pretender(bucket, clock, allowed=settings.allow_unlocked_archive)
+
+
+def _archive_url(settings: Settings) -> str:
+    if settings.archive is None and settings.on_kafka:
         raise SettingsError(
             ["ATTESTREAM_ARCHIVE is required: s3://bucket/prefix or a directory for the archive"]
         )
+    return settings.archive or str(settings.home / "archive")
+
+
+def _s3_connection(settings: Settings) -> "S3Connection":
+    from streams.objects.locations import S3Connection  # noqa: PLC0415
+
     secret = settings.s3_secret
-    return open_object_store(
-        url or str(settings.home / "archive"),
-        S3Connection(
-            endpoint=settings.s3_endpoint,
-            region=settings.s3_region,
-            access_key=settings.s3_access_key,
-            secret=secret.get_secret_value() if secret else None,
-            sse_kms_key_id=settings.s3_sse_kms_key_id,
-        ),
+    return S3Connection(
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        access_key=settings.s3_access_key,
+        secret=secret.get_secret_value() if secret else None,
+        sse_kms_key_id=settings.s3_sse_kms_key_id,
     )
 
 
@@ -260,14 +289,17 @@ async def open_sink(settings: Settings, topic: str) -> AsyncIterator[EventSink]:
         yield sink
 
 
-async def newest_anchor(settings: Settings, origin: str) -> int | None:
-    """The size of a log's newest valid anchor, None where it has none or no archive is set."""
+async def newest_anchor(settings: Settings, origin: str, keys: TrustedKeys | None) -> int | None:
+    """The size of a log's newest valid anchor, None where it has none or no archive is set.
+
+    Without `keys` no signature is checked, and whoever may write to the archive can forge one.
+    """
     if settings.on_kafka and settings.archive is None:
         return None
     objects = open_objects(settings)
     try:
         store = AnchorStore(objects, retain_days=settings.retention_days)
-        anchor = await store.newest(origin, None)
+        anchor = await store.newest(origin, keys)
     finally:
         await objects.close()
     return anchor.size if anchor else None

@@ -6,7 +6,7 @@ merely survived.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.audit_values import encode_content
@@ -27,7 +27,7 @@ from streams.errors import (
     SourceGapError,
     TransientError,
 )
-from streams.history import read_range, read_tail
+from streams.history import read_tail
 from streams.ports import (
     Bounds,
     PartitionReader,
@@ -41,6 +41,7 @@ from streams.ports import (
 __all__ = ["LogWorld", "Recovered", "check_identity", "check_last_leaf", "recover", "signed_note"]
 
 MARKERS_WAIT_S = 15.0  # a predecessor's abort markers may still be on their way
+PAGE_RECORDS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +108,7 @@ async def recover(world: LogWorld, writer: PartitionWriter) -> Recovered:
         tail, bounds = await _genesis(world, writer, bounds)
     last = tail.records[-1] if tail.records else None
     offset = last.source.offset + 1 if last else claim.first_offset
-    source = await world.source.bounds()
-    await _check_against_source(world, tail.records, source.start)
+    source = await _check_against_source(world, tail.records)
     offset = _past_markers(world, tail, offset, posted, source)
     return Recovered(
         writer=writer, claim=claim, tail=tail, offset=offset, audit_end=bounds.end, posted=posted
@@ -137,8 +137,7 @@ async def check_identity(world: LogWorld, claim: Claim) -> None:
 
 async def check_last_leaf(world: LogWorld, record: AuditRecord) -> None:
     """The last sealed record still is what the source holds, or retention took it."""
-    start = (await world.source.bounds()).start
-    await _check_against_source(world, [record], start)
+    await _check_against_source(world, [record])
 
 
 def _check_policy(topic: str, facts: TopicFacts) -> None:
@@ -221,16 +220,18 @@ def _check_not_rolled_back(
             )
 
 
-async def _check_against_source(
-    world: LogWorld, records: Sequence[AuditRecord], log_start: int
-) -> None:
-    kept = [r for r in records if r.source.offset >= log_start]
-    if not kept:
-        return
-    end = kept[-1].source.offset + 1
-    rows = {r.offset: r for r in await read_range(world.source, kept[0].source.offset, end)}
+async def _check_against_source(world: LogWorld, records: Sequence[AuditRecord]) -> Bounds:
+    """Compare what retention left of `records` with the source; its bounds at that time."""
+    while True:
+        source = await world.source.bounds()
+        kept = [r for r in records if r.source.offset >= source.start]
+        rows = await _still_held(world.source, kept, source) if kept else []
+        if rows is not None:
+            break
+        # Retention passed, or the source was cut, between two questions: ask again.
+    held = {row.offset: row for row in rows}
     for record in kept:
-        row = rows.get(record.source.offset)
+        row = held.get(record.source.offset)
         if row is None or not _same(record, row):
             found = "is gone" if row is None else "is another record now"
             raise SourceChangedError(
@@ -238,6 +239,42 @@ async def _check_against_source(
                 f"{record.source.offset} of {world.source.topic}/{world.source.partition}: the "
                 "source was truncated or rewritten; fork the log at its sealed size"
             )
+    _check_none_left_out(world, kept, held)
+    return source
+
+
+def _check_none_left_out(
+    world: LogWorld, kept: Sequence[AuditRecord], held: Mapping[int, Record]
+) -> None:
+    """Between sealed records the source holds no other: a foreign writer may have skipped some."""
+    sealed = {record.source.offset for record in kept}
+    left_out = [o for o in held if o not in sealed and kept and o < kept[-1].source.offset]
+    if left_out:
+        raise SourceChangedError(
+            f"{world.origin}: the record at offset {left_out[0]} of {world.source.topic}/"
+            f"{world.source.partition} has no leaf, and records behind it have: somebody else "
+            "wrote to the audit topic; see who may, and fork the log at its sealed size"
+        )
+
+
+async def _still_held(
+    reader: PartitionReader, kept: Sequence[AuditRecord], bounds: Bounds
+) -> list[Record] | None:
+    """The records at the offsets of `kept`, None where `bounds` are not true any more."""
+    low, end = kept[0].source.offset, min(kept[-1].source.offset + 1, bounds.end)
+    rows: list[Record] = []
+    try:
+        while low < end:
+            fetched = await reader.fetch(low, max_records=PAGE_RECORDS, max_wait_ms=50)
+            if fetched.next_offset == low:
+                return None
+            rows += fetched.records
+            low = fetched.next_offset
+    except SourceChangedError:
+        if low >= (await reader.bounds()).start:
+            raise
+        return None
+    return rows
 
 
 def _same(record: AuditRecord, row: Record) -> bool:
@@ -247,10 +284,17 @@ def _same(record: AuditRecord, row: Record) -> bool:
 def _past_markers(
     world: LogWorld, tail: LogTail, offset: int, posted: Posted | None, source: Bounds
 ) -> int:
-    if source.start <= offset:
+    if source.start <= offset <= source.high_watermark:
         return offset
+    if offset > source.high_watermark:
+        raise SourceChangedError(
+            f"{world.source.topic}/{world.source.partition} now ends at offset "
+            f"{source.high_watermark}, the next record to seal is {offset}: the source was "
+            "truncated; fork the log at its sealed size"
+        )
     # A log start on a transaction marker is no gap: the posted position has passed it.
-    if posted and posted.size == tail.committed.size and posted.offset >= source.start:
+    passed = posted is not None and posted.size == tail.committed.size
+    if posted and passed and source.start <= posted.offset <= source.high_watermark:
         return posted.offset
     raise SourceGapError(
         f"{world.source.topic}/{world.source.partition} now starts at offset {source.start}, the "

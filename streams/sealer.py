@@ -28,6 +28,7 @@ from streams.errors import (
     NotOwnerError,
     OutcomeUnknownError,
     SettingsError,
+    SourceChangedError,
     TransientError,
     VerificationError,
 )
@@ -40,8 +41,15 @@ from streams.recovery import (
     recover,
     signed_note,
 )
-from streams.sealing_session import RECORD_OVERHEAD, Note, Session, fitting
-from streams.tasks import any_of, cancelled, first_failure
+from streams.sealing_session import (
+    RECORD_OVERHEAD,
+    Note,
+    Session,
+    ended,
+    fitting,
+    side_by_side,
+)
+from streams.tasks import any_of
 from streams.telemetry import metrics
 from streams.telemetry.health import Health, Part
 from streams.telemetry.logs import get_log
@@ -78,6 +86,7 @@ class PartitionSealer:
         self._health = health
         self._clock = clock
         self._posted: Posted | None = None
+        self._asked: Posted | None = None  # last asked for: posted, or perhaps posted
         self.part: Part = ("sealer", world.source.topic, world.source.partition)
         labels = (world.source.topic, str(world.source.partition))
         self._sealed = metrics.SEALED_RECORDS.labels(*labels)
@@ -140,7 +149,8 @@ class PartitionSealer:
         return True
 
     async def _still_owner(self) -> bool:
-        posted = self._posted
+        # What was asked for last, since an older one could lower what the group has.
+        posted = self._asked
         try:
             if posted is None:
                 return True
@@ -170,7 +180,7 @@ class PartitionSealer:
             size = sum(len(r.content) + RECORD_OVERHEAD for r in unsigned)
             session.tail.append((tail.committed.size, size))
             session.tail_since = self._clock.monotonic()
-        self._posted = found.posted
+        self._posted = self._asked = found.posted
         if found.posted is None:
             # What is committed may be posted; from now on the group can say whose it is.
             size, root = tail.committed.size, tail.committed.root()
@@ -179,7 +189,7 @@ class PartitionSealer:
             "sealing", origin=self._world.origin, size=tail.committed.size, source=found.offset
         )
         self._health.running(self.part)
-        await first_failure(
+        await side_by_side(
             self._append_half(session), self._notarise_half(session), self._watch(session)
         )
 
@@ -193,10 +203,9 @@ class PartitionSealer:
                 if commit is not None:
                     await commit
                 # The next batch is fetched and planned while this one commits.
-                commit = asyncio.create_task(self._commit(s, plan))
+                commit = asyncio.create_task(self._commit(s, plan, s.planned_offset))
         finally:
-            await cancelled(commit)
-            await cancelled(s.fetch)
+            await ended(commit, s.fetch)
 
     async def _next_plan(self, s: Session, commit: asyncio.Task[None] | None) -> Plan | None:
         """The next batch, or None when the note in hand goes in a transaction of its own."""
@@ -226,6 +235,17 @@ class PartitionSealer:
                 s.fetch = asyncio.create_task(self._fetch(s.fetch_offset))
 
     async def _fetch(self, offset: int) -> Fetched:
+        source = self._world.source
+        try:
+            return await self._fetch_some(offset)
+        except SourceChangedError as error:
+            bounds = await source.bounds()
+            if bounds.start <= offset <= bounds.high_watermark:
+                raise
+            # Recovery tells a gap from markers, and a cut of what is sealed from one behind it.
+            raise TransientError(str(error)) from error
+
+    async def _fetch_some(self, offset: int) -> Fetched:
         source, most = self._world.source, self._limits.records_max
         fetched = await source.fetch(offset, max_records=most, max_wait_ms=FETCH_WAIT_MS)
         if 0 < len(fetched.records) < most and self._limits.linger_ms:
@@ -258,8 +278,8 @@ class PartitionSealer:
         s.planned_offset = s.held[0].offset if s.held else s.fetch_offset
         return plan
 
-    async def _commit(self, s: Session, plan: Plan | None) -> None:
-        note, offset = s.note, s.planned_offset
+    async def _commit(self, s: Session, plan: Plan | None, offset: int) -> None:
+        note = s.note
         rows = (
             [] if note is None else [checkpoint_record(note.text, note.frontier, note.timestamp)]
         )
@@ -296,6 +316,10 @@ class PartitionSealer:
         while True:
             s.committed_more.clear()
             if s.note is not None or s.committed.size <= covered:
+                if s.note is None:
+                    # Nothing to sign, but perhaps markers that a later log start may sit on.
+                    root = s.committed.root()
+                    await self._post(Posted(s.committed_offset, s.committed.size, root))
                 await s.committed_more.wait()
                 continue
             frontier, timestamp, offset = s.committed.copy(), s.timestamp, s.committed_offset
@@ -326,6 +350,7 @@ class PartitionSealer:
         if self._posted is not None and posted.offset < self._posted.offset:
             posted = posted._replace(offset=self._posted.offset)
         if posted != self._posted:
+            self._asked = posted
             await self._world.source.post(posted)
             self._posted = posted
 
@@ -336,6 +361,7 @@ class PartitionSealer:
         while True:
             await asyncio.sleep(LAG_S)
             source = await self._world.source.bounds()
+            self._pass_markers(s)
             self._lag(s, source)
             if self._clock.monotonic() - checked < RECHECK_S:
                 continue
@@ -348,6 +374,13 @@ class PartitionSealer:
             last = self._last_leaf(s)
             if last is not None:
                 await check_last_leaf(self._world, last)
+
+    def _pass_markers(self, s: Session) -> None:
+        """Where all that was fetched is committed, what lies behind it are markers and aborted."""
+        is_idle = not s.held and s.planned.size == s.committed.size
+        if is_idle and s.fetch_offset > s.committed_offset:
+            s.committed_offset = s.fetch_offset
+            s.committed_more.set()
 
     def _lag(self, s: Session, source: Bounds) -> None:
         lag = max(source.end - s.committed_offset, 0)

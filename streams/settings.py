@@ -134,6 +134,7 @@ class Settings(BaseModel):
     archive: Annotated[str, AfterValidator(_archive)] | None = Field(
         None, alias="ATTESTREAM_ARCHIVE"
     )
+    allow_unlocked_archive: bool = Field(default=False, alias="ATTESTREAM_ALLOW_UNLOCKED_ARCHIVE")
     retention_days: int = Field(365, alias="ATTESTREAM_RETENTION_DAYS", ge=1, le=36_500)
     http_host: str = Field("127.0.0.1", alias="ATTESTREAM_HTTP_HOST")
     http_port: int = Field(6066, alias="ATTESTREAM_HTTP_PORT", ge=0, le=65_535)
@@ -261,6 +262,10 @@ def _contradictions(s: Settings) -> list[str]:
         (
             (s.s3_access_key is None) != (s.s3_secret is None),
             "S3_ACCESS_KEY and S3_SECRET go together: only one is set",
+        ),
+        (
+            s.production and s.allow_unlocked_archive,
+            "ATTESTREAM_ALLOW_UNLOCKED_ARCHIVE is for development: refused in production",
         ),
         (
             s.decisions_topic == s.memory_topic,

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from streams.audit.note import MalformedError
 from streams.audit.tiles import (
     ENTRIES,
+    TILE_HEIGHT,
     TILE_WIDTH,
     Subtree,
     Tile,
@@ -19,7 +20,7 @@ from streams.audit.tiles import (
     tile_of,
 )
 from streams.errors import BreakError
-from streams.ports import Published, PublicStore
+from streams.ports import PublicStore, Published
 
 __all__ = ["CHECKPOINT", "StaticLog", "first_leaf"]
 
@@ -29,7 +30,7 @@ READS_MAX = 16  # at once
 
 def first_leaf(tile: Tile) -> int:
     """The index of the first leaf under a tile."""
-    return tile.number * TILE_WIDTH << 8 * max(tile.level, 0)
+    return tile.number * TILE_WIDTH << TILE_HEIGHT * max(tile.level, 0)
 
 
 class StaticLog:

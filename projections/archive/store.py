@@ -252,13 +252,24 @@ class ArchiveStore:
         try:
             await self.objects.create(name, note.encode(), retain_days=self.retain_days)
         except ObjectExistsError:
-            for version in await self.objects.versions(name):
-                kept = await self.objects.get(name, version.version_id)
-                other = self._signed(kept)
-                if other is not None and other.size == text.size and other.root != text.root:
-                    raise BreakError(
-                        "fork", text.size, f"{name} is of another history of this log"
-                    ) from None
+            if not await self._is_anchored(name, text):
+                raise BreakError(
+                    "archive", text.size, f"{name} is taken by what is no anchor of this log"
+                ) from None
+
+    async def _is_anchored(self, name: str, text: CheckpointText) -> bool:
+        """Whether a version of the object is this anchor. Raises BreakError for a fork."""
+        found = False
+        for version in await self.objects.versions(name):
+            if version.is_delete_marker:
+                continue
+            other = self._signed(await self.objects.get(name, version.version_id))
+            if other is None or other.size != text.size:
+                continue
+            if other.root != text.root:
+                raise BreakError("fork", text.size, f"{name} is of another history of this log")
+            found = True
+        return found
 
     def _signed(self, note: bytes | None) -> CheckpointText | None:
         # Whoever may write to the store can put a file there; only what our keys signed counts.

@@ -9,11 +9,9 @@ from typing import NamedTuple
 
 from projections.ports import SealedRecord
 from streams.audit.leaf import leaf_entry
-from streams.audit.tiles import ENTRIES, TILE_WIDTH, Tile, encode_bundle, tile_root
+from streams.audit.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile, encode_bundle, tile_root
 
 __all__ = ["TileFile", "TileFold"]
-
-LEVEL_BITS = 8
 
 
 class TileFile(NamedTuple):
@@ -52,7 +50,7 @@ class TileFold:
             if level == len(self._rows):
                 self._rows.append([])
             self._rows[level] += hashes
-            first = (self.size >> LEVEL_BITS * level) // TILE_WIDTH
+            first = (self.size >> TILE_HEIGHT * level) // TILE_WIDTH
             hashes = []
             for number, row in enumerate(_cut(self._rows[level]), first):
                 files.append(TileFile(Tile(level, number), b"".join(row)))
@@ -69,7 +67,7 @@ class TileFold:
             files.append(TileFile(edge, encode_bundle(self._entries)))
         for level, row in enumerate(self._rows):
             if row:
-                number = (self.size >> LEVEL_BITS * level) // TILE_WIDTH
+                number = (self.size >> TILE_HEIGHT * level) // TILE_WIDTH
                 files.append(TileFile(Tile(level, number, len(row)), b"".join(row)))
         return files
 

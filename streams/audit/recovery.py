@@ -11,10 +11,10 @@ from typing import NamedTuple
 from schemas.audit_values import decode_audit_value
 from schemas.errors import DecodeError
 from schemas.records import AuditRecord, Checkpoint, Record
-from streams.audit.checkpoint import open_note
+from streams.audit.checkpoint import open_note, parse_checkpoint, parse_log_name
 from streams.audit.leaf import leaf_hash
 from streams.audit.merkle import Frontier
-from streams.audit.note import TrustedKeys
+from streams.audit.note import MalformedError, TrustedKeys
 from streams.errors import BreakError
 
 __all__ = ["LogTail", "log_tail"]
@@ -68,6 +68,7 @@ def log_tail(
         if whole and rows:
             raise BreakError("sequence", 0, "the log does not begin with a checkpoint of size 0")
         return None
+    _check_rising(notes)
     signed = _signed(notes[-1], origin, keys)
     needed = [r for r in records if r.index >= signed.size - 1]
     if signed.size and not (needed and needed[0].index == signed.size - 1):
@@ -75,12 +76,34 @@ def log_tail(
             raise BreakError("sequence", signed.size - 1, "the last signed record is missing")
         return None
     timestamp = max(needed[-1].source.timestamp, 0) if needed else 0
-    return LogTail(signed, needed, _committed(signed, needed), timestamp)
+    return LogTail(signed, needed, _committed(origin, signed, needed), timestamp)
 
 
-def _committed(signed: Frontier, records: Sequence[AuditRecord]) -> Frontier:
-    committed = signed.copy()
+def _check_rising(notes: Sequence[Checkpoint]) -> None:
+    """No checkpoint is smaller than one before it (formats §2)."""
+    largest = 0
+    for checkpoint in notes:
+        try:
+            text, _ = parse_checkpoint(checkpoint.note)
+        except MalformedError as error:
+            raise BreakError("altered", largest, f"a checkpoint: {error}") from error
+        if text.size < largest:
+            detail = f"a checkpoint of size {text.size} stands behind one of size {largest}"
+            raise BreakError("sequence", largest, detail)
+        largest = text.size
+
+
+def _committed(origin: str, signed: Frontier, records: Sequence[AuditRecord]) -> Frontier:
+    name, committed, offset = parse_log_name(origin), signed.copy(), -1
     for position, record in enumerate(records, max(signed.size - 1, 0)):
+        source = record.source
+        if (source.topic, source.partition) != (name.topic, name.partition):
+            found = f"{source.topic}/{source.partition}"
+            raise BreakError("altered", position, f"a record of {found} in the log of {origin}")
+        if source.offset <= offset:
+            detail = f"source offset {source.offset} behind {offset}"
+            raise BreakError("sequence", position, detail)
+        offset = source.offset
         if record.index != position:
             raise BreakError("sequence", position, f"found a record of index {record.index}")
         if leaf_hash(record.index, record.source, record.content) != record.leaf:

@@ -23,8 +23,10 @@ from streams.audit.note import MalformedError
 
 __all__ = [
     "ENTRIES",
+    "TILE_HEIGHT",
     "TILE_WIDTH",
     "ProofPlan",
+    "StreamedNodes",
     "Subtree",
     "Tile",
     "TileNodes",
@@ -35,7 +37,6 @@ __all__ = [
     "inclusion_plan",
     "new_tiles",
     "parse_tile_path",
-    "streamed_nodes",
     "tile_at",
     "tile_hashes",
     "tile_of",
@@ -116,9 +117,16 @@ class TileNodes:
         self._stored = stored
         self._read = read
         self._tiles: dict[Tile, list[bytes]] = {}
+        self._known: dict[Subtree, bytes] = {}
 
     def __call__(self, subtree: Subtree) -> bytes:
         """The root of a subtree. Raises MalformedError where a tile is not as wide as named."""
+        node = self._known.get(subtree)
+        if node is None:
+            node = self._known[subtree] = self._from_tile(subtree)
+        return node
+
+    def _from_tile(self, subtree: Subtree) -> bytes:
         tile = tile_of(subtree, self._stored)
         hashes = self._tiles.get(tile)
         if hashes is None:
@@ -126,6 +134,33 @@ class TileNodes:
         width = 1 << subtree.level % TILE_HEIGHT
         first = (subtree.number * width) % TILE_WIDTH
         return tile_root(hashes[first : first + width])
+
+
+class StreamedNodes:
+    """The roots of the subtrees `wanted`, from all leaves in order; memory is flat."""
+
+    def __init__(self, wanted: Collection[Subtree]) -> None:
+        self._wanted = wanted
+        self._found: dict[Subtree, bytes] = {}
+        self._open: list[bytes] = []  # the compact range of what was added
+        self._size = 0
+
+    def add(self, leaves: Iterable[bytes]) -> None:
+        """Take the next leaf hashes."""
+        for leaf in leaves:
+            level, number, node = 0, self._size, leaf
+            while True:
+                if (level, number) in self._wanted:
+                    self._found[Subtree(level, number)] = node
+                if not number & 1:
+                    break
+                level, number, node = level + 1, number >> 1, node_hash(self._open.pop(), node)
+            self._open.append(node)
+            self._size += 1
+
+    def __call__(self, subtree: Subtree) -> bytes:
+        """The root of a subtree that was wanted, once its leaves were added."""
+        return self._found[subtree]
 
 
 def parse_tile_path(path: str) -> Tile:
@@ -233,22 +268,6 @@ def consistency_plan(old: int, new: int) -> ProofPlan:
 def frontier_plan(size: int) -> ProofPlan:
     """The compact range of [0, size): a group of one subtree for each of its hashes."""
     return ProofPlan(tuple((subtree,) for subtree in _subtrees(0, size)))
-
-
-def streamed_nodes(leaves: Iterable[bytes], wanted: Collection[Subtree]) -> dict[Subtree, bytes]:
-    """The roots of the subtrees `wanted`, from all leaves in order; memory is flat."""
-    found = {}
-    nodes: list[bytes] = []
-    for index, leaf in enumerate(leaves):
-        level, number, node = 0, index, leaf
-        while True:
-            if (level, number) in wanted:
-                found[Subtree(level, number)] = node
-            if not number & 1:
-                break
-            level, number, node = level + 1, number >> 1, node_hash(nodes.pop(), node)
-        nodes.append(node)
-    return found
 
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:

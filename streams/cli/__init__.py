@@ -1,6 +1,8 @@
 """The verbs of `attestream` that need no projection; one module a verb.
 
-`send` events in · `topics` made as declared · `keys` · `audit` read a log · `verify` check it,
-from wherever `histories` finds it · `archive` look into the object store.
-`options` and `failures` are what verbs share: how they are asked, and how they end.
+`send` events in · `topics` made as declared · `keys` · `audit` read a log, with its `proofs` ·
+`verify` check it, from wherever `histories` finds it · `archive` look into the object store,
+`archive_doctor` try what its bucket keeps.
+`options`, `opened_logs` and `failures` are what verbs share: how they are asked, what they are
+asked about, and how they end.
 """

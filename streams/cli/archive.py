@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from streams.cli.archive_doctor import doctor
 from streams.cli.failures import exit_on_failure
 from streams.cli.options import in_directory
 from streams.ports import ObjectStore
@@ -18,7 +19,10 @@ __all__ = ["archive"]
 
 @click.group()
 def archive() -> None:
-    """Look into the object store: segments, manifests, anchors and claims."""
+    """Look into the object store, and try whether its bucket keeps what it promises."""
+
+
+archive.add_command(doctor)
 
 
 @archive.command(name="list")

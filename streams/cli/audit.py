@@ -5,23 +5,24 @@ import base64
 import json
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from schemas.audit_values import decode_audit_value, decode_content
 from schemas.records import AuditRecord, Checkpoint, Plain, Record
 from streams.audit.checkpoint import open_note
+from streams.audit.note import TrustedKeys
 from streams.cli.failures import exit_on_failure
+from streams.cli.opened_logs import Log, engine_as_set, logs_of, open_log
 from streams.cli.options import in_directory
-from streams.engine import Engine
+from streams.cli.proofs import consistency, prove
 from streams.errors import SettingsError, SourceUnreadableError
 from streams.history import find_record, last_records, read_range, read_tail
-from streams.ports import Bounds, PartitionReader
+from streams.ports import Bounds
 from streams.segments import encode_block, encode_head
-from streams.settings import load_settings
+from streams.settings import Settings, load_settings
 
 __all__ = ["audit"]
 
@@ -30,18 +31,9 @@ FOLLOW_WAIT_MS = 1000
 EXPORT_ROWS = 500
 
 
-class Log(NamedTuple):
-    """One log: its origin, and its audit partition."""
-
-    origin: str
-    source: str
-    partition: int
-    reader: PartitionReader
-
-
 @click.group()
 def audit() -> None:
-    """Read audit logs: their heads, checkpoints and records."""
+    """Read audit logs: their heads, checkpoints and records; prove what is in them."""
 
 
 @audit.command()
@@ -122,34 +114,8 @@ def export(origin: str, out: Path) -> None:
     click.echo(f"{size} records of {origin} written to {out}")
 
 
-@asynccontextmanager
-async def _engine() -> AsyncIterator[Engine]:
-    from streams.app import open_engine  # noqa: PLC0415  # loads a client library
-
-    async with open_engine(load_settings(os.environ)) as engine:
-        yield engine
-
-
-@asynccontextmanager
-async def _log(origin: str) -> AsyncIterator[tuple[Engine, Log]]:
-    async with _engine() as engine:
-        async for log in _logs(engine):
-            if log.origin == origin:
-                yield engine, log
-                return
-        raise SettingsError([f"no log is called {origin}: `attestream audit heads` lists them"])
-
-
-async def _logs(engine: Engine) -> AsyncIterator[Log]:
-    topology = engine.topology
-    for source in topology.sources:
-        topic = topology.audit(source)
-        for partition in range(await engine.partitions(topic)):
-            reader = engine.reader(topic, partition)
-            try:
-                yield Log(topology.origin(source, partition), source, partition, reader)
-            finally:
-                await reader.close()
+audit.add_command(prove)
+audit.add_command(consistency)
 
 
 async def _heads() -> list[dict[str, Any]]:
@@ -157,12 +123,13 @@ async def _heads() -> list[dict[str, Any]]:
 
     settings = load_settings(os.environ)
     found = []
-    async with _engine() as engine:
-        async for log in _logs(engine):
+    async with engine_as_set() as engine:
+        keys = await _keys_at_hand(settings, engine.topology.base)
+        async for log in logs_of(engine):
             end = await read_tail(log.reader, await log.reader.bounds(), log.origin, None)
             if end is None:
                 continue
-            anchor = await newest_anchor(settings, log.origin)
+            anchor = await newest_anchor(settings, log.origin, keys)
             found.append(
                 {
                     "origin": log.origin,
@@ -175,8 +142,18 @@ async def _heads() -> list[dict[str, Any]]:
     return found
 
 
+async def _keys_at_hand(settings: Settings, base: str) -> TrustedKeys | None:
+    """The deployment's own keys; an auditor's machine has none, and checks with `verify`."""
+    from streams.app import own_keys  # noqa: PLC0415  # loads a client library
+
+    try:
+        return await own_keys(settings, base)
+    except SettingsError:
+        return None
+
+
 async def _checkpoint(origin: str) -> str:
-    async with _log(origin) as (_, log):
+    async with open_log(origin) as (_, log):
         bounds = await log.reader.bounds()
         back = 256
         while True:
@@ -191,7 +168,7 @@ async def _checkpoint(origin: str) -> str:
 
 
 async def _tail(origin: str, count: int, *, follow: bool, as_json: bool) -> None:
-    async with _log(origin) as (_, log):
+    async with open_log(origin) as (_, log):
         rows = await last_records(log.reader, count)
         offset = (await log.reader.bounds()).end
         while True:
@@ -205,7 +182,7 @@ async def _tail(origin: str, count: int, *, follow: bool, as_json: bool) -> None
 
 
 async def _show(origin: str, index: int) -> dict[str, Any]:
-    async with _log(origin) as (_, log):
+    async with open_log(origin) as (_, log):
         found = await find_record(log.reader, index)
         if found is None:
             raise SourceUnreadableError(f"{origin} has no record {index}")
@@ -213,7 +190,7 @@ async def _show(origin: str, index: int) -> dict[str, Any]:
 
 
 async def _export(origin: str, out: Path) -> int:
-    async with _log(origin) as (_, log):
+    async with open_log(origin) as (_, log):
         bounds = await log.reader.bounds()
         end = await read_tail(log.reader, bounds, origin, None)
         if end is None:

@@ -2,7 +2,9 @@
 
     kafka://host:port/topic[/partition]   an audit topic, or one partition of it
     s3://bucket/prefix                    an archive
-    a directory                           an embedded home (it has `attestream.db`), or an archive
+    a directory                           an embedded home (it has `attestream.db`), an archive, or
+                                          static logs: itself, or whatever is below it
+    s3://bucket/prefix/tiles/v1/origin    a static log
     a file                                a segment as `audit export` writes it, a copy of an
                                           embedded database, or a tlog-proof
 
@@ -11,7 +13,9 @@ when an address needs them, and only those ask for settings.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -19,25 +23,30 @@ from urllib.parse import urlsplit
 
 from streams.audit.checkpoint import parse_log_name
 from streams.errors import (
+    BreakError,
     SettingsError,
     SourceChangedError,
     SourceUnreadableError,
     TransientError,
 )
 from streams.ports import PartitionReader
+from streams.segments import TILES
 from streams.settings import Settings, load_settings
+from streams.static_log import CHECKPOINT
 from streams.topology import Topology
 from streams.verifier import (
     ArchiveRequest,
     LogVerdict,
     LogWalk,
     OnRows,
+    TileRequest,
     Trust,
     Verdict,
     verdict_of,
     verify_archive,
     verify_files,
     verify_proof_text,
+    verify_tiles,
 )
 
 __all__ = ["Inquiry", "verify_histories"]
@@ -107,25 +116,33 @@ async def _verify_one(address: str, inquiry: Inquiry, unreadable: list[str]) -> 
             return await _kafka(address, inquiry)
         case "archive":
             return await _archive(address, inquiry)
+        case "tiles":
+            return await _tiles(address, inquiry, unreadable)
         case "embedded":
             return _embedded(Path(address), inquiry, unreadable)
         case "proof":
             return [_proof(Path(address), inquiry)]
 
 
-def _kind(address: str) -> Literal["kafka", "archive", "embedded", "proof"]:
+def _kind(address: str) -> Literal["kafka", "archive", "tiles", "embedded", "proof"]:
     path = Path(address)
     if address.startswith("kafka://"):
         return "kafka"
-    if address.startswith("s3://") or (path / "archive" / "v1").is_dir():
+    if address.startswith("s3://"):
+        return "archive" if _tiled_origin(address) is None else "tiles"
+    if (path / "archive" / "v1").is_dir():
         return "archive"
     if (path / DATABASE).is_file() or _starts_with(path, SQLITE_MAGIC):
         return "embedded"
     if _starts_with(path, PROOF_MAGIC):
         return "proof"
+    if next(_static_logs(path), None):
+        return "tiles"
     if not path.exists():
         raise SourceUnreadableError("no such file or directory")
-    raise SourceUnreadableError("neither a segment, a database, a tlog-proof, nor an archive")
+    raise SourceUnreadableError(
+        "neither a segment, a database, a tlog-proof, an archive, nor a static log"
+    )
 
 
 def _is_segment(address: str) -> bool:
@@ -170,7 +187,7 @@ def _embedded(path: Path, inquiry: Inquiry, unreadable: list[str]) -> list[LogVe
         except SourceUnreadableError as error:
             unreadable.append(f"{path}: {topic}/{partition}: {error}")
         logs += _verdicts(walk, (topic, partition), inquiry.trust)
-    return logs
+    return [*logs, *_lost(logs, inquiry.trust)]
 
 
 async def _archive(address: str, inquiry: Inquiry) -> list[LogVerdict]:
@@ -180,7 +197,46 @@ async def _archive(address: str, inquiry: Inquiry) -> list[LogVerdict]:
     try:
         locked = address.startswith("s3://")
         request = ArchiveRequest(inquiry.level, locked, inquiry.on_rows)
-        return await verify_archive(store, inquiry.trust, request)
+        found = await verify_archive(store, inquiry.trust, request)
+        return [*found, *_lost(found, inquiry.trust)]
+    finally:
+        await store.close()
+
+
+def _static_logs(path: Path) -> Iterator[str]:
+    """The directories at or below `path` that are static logs."""
+    for folder, folders, files in os.walk(path):
+        if CHECKPOINT in files and "tile" in folders:
+            yield folder
+        folders[:] = sorted(set(folders) - {"tile"})
+
+
+def _tiled_origin(address: str) -> str | None:
+    """The origin in the address of a static log; None where none is in it."""
+    place = address if address.startswith("s3://") else str(Path(address).absolute())
+    _, found, origin = f"{place.rstrip('/')}/".rpartition(f"/{TILES}")
+    return origin.rstrip("/") if found else None
+
+
+async def _tiles(address: str, inquiry: Inquiry, unreadable: list[str]) -> list[LogVerdict]:
+    """The static logs at an address: one in a bucket, all below a directory."""
+    is_bucket = address.startswith("s3://")
+    logs = []
+    for place in [address] if is_bucket else list(_static_logs(Path(address))):
+        try:
+            logs.append(await _static_log(place, inquiry))
+        except SourceUnreadableError as error:
+            unreadable.append(f"{place}: {error}")
+    return logs
+
+
+async def _static_log(place: str, inquiry: Inquiry) -> LogVerdict:
+    from streams.app import open_objects  # noqa: PLC0415  # chooses the adapter
+
+    store = open_objects(_settings(inquiry, "S3_", ATTESTREAM_ARCHIVE=place))
+    try:
+        request = TileRequest(origin=_tiled_origin(place), on_rows=inquiry.on_rows)
+        return await verify_tiles(store, inquiry.trust, request)
     finally:
         await store.close()
 
@@ -238,13 +294,40 @@ def _settings(inquiry: Inquiry, prefix: str, **given: str) -> Settings:
 def _verdicts(walk: LogWalk, audit: tuple[str, int], trust: Trust) -> list[LogVerdict]:
     """The verdict; none for a log not born yet, that is without a record and without an anchor."""
     verdict = walk.verdict()
-    if verdict.records or verdict.checkpoints or verdict.breaks:
-        return [verdict]
-    # An empty log cannot say who it is. The anchor of a log of this topic and partition can.
-    topic, partition = audit
-    for anchor in trust.anchors:
-        name = parse_log_name(anchor.origin)
-        named = f"audit.{name.topic}" + (f".e{name.epoch}" if name.epoch else "")
-        if name.partition == partition and topic.endswith(named):
-            return [LogWalk(trust, anchor.origin).verdict()]
-    return []
+    missing = [
+        LogWalk(trust, origin).verdict()
+        for origin in dict.fromkeys(anchor.origin for anchor in trust.anchors)
+        if origin != verdict.origin
+        and _belongs(origin, audit)
+        and (not verdict.origin or _deployment(origin) == _deployment(verdict.origin))
+    ]
+    if not (verdict.records or verdict.checkpoints or verdict.breaks):
+        # An empty log cannot say who it is. The anchor of a log of this topic and partition can.
+        return missing[:1]
+    if verdict.origin and not _belongs(verdict.origin, audit):
+        detail = f"{audit[0]}/{audit[1]} holds the log {verdict.origin}"
+        stranger = BreakError("bad_signature", 0, detail)
+        verdict = replace(verdict, breaks=(stranger, *verdict.breaks))
+    return [verdict, *missing]
+
+
+def _deployment(origin: str) -> str:
+    return parse_log_name(origin).deployment
+
+
+def _belongs(origin: str, audit: tuple[str, int]) -> bool:
+    """Whether a log of this origin is kept in this audit partition."""
+    name, (topic, partition) = parse_log_name(origin), audit
+    named = f"audit.{name.topic}" + (f".e{name.epoch}" if name.epoch else "")
+    return name.partition == partition and topic.endswith(named)
+
+
+def _lost(found: list[LogVerdict], trust: Trust) -> list[LogVerdict]:
+    """Logs an anchor vouches for that an archive of the same deployment does not hold."""
+    held = {log.origin for log in found}
+    deployments = {_deployment(origin) for origin in held}
+    return [
+        LogWalk(trust, origin).verdict()
+        for origin in dict.fromkeys(anchor.origin for anchor in trust.anchors)
+        if origin not in held and _deployment(origin) in deployments
+    ]

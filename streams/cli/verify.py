@@ -60,9 +60,9 @@ class _Options(TypedDict):
 def verify(sources: tuple[str, ...], **options: Unpack[_Options]) -> None:
     """Verify the logs at each SOURCE: every record, every checkpoint, offline.
 
-    SOURCE is kafka://host:port/topic, s3://bucket/prefix, the directory of an embedded engine or
-    of an archive, a file written by `audit export`, or a tlog-proof. Segment files of one log are
-    joined.
+    SOURCE is kafka://host:port/topic, s3://bucket/prefix, the directory of an embedded engine, of
+    an archive or of a static log (tiles/v1/ORIGIN), a file written by `audit export`, or a
+    tlog-proof. Segment files of one log are joined.
 
     Exit status: 0 intact, 3 unreadable; of the first break: 20 altered, 21 missing, doubled or
     out of order, 22 bad signature, 23 unknown key, 24 shorter than its anchor, 25 fork, 26

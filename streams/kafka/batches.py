@@ -24,6 +24,7 @@ HEADER = struct.Struct(">qiibIhiqqqhii")
 CODECS = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 LOG_APPEND_TIME, TRANSACTIONAL, CONTROL = 0x08, 0x10, 0x20
 ABORT_MARKER = 0
+NO_TIMESTAMP = -1  # what any below it is read as: nobody can mean them (formats §2)
 
 
 class _Head(NamedTuple):
@@ -137,7 +138,7 @@ class Batches:
             records = [
                 Record(
                     record.offset,
-                    record.timestamp,
+                    max(record.timestamp, NO_TIMESTAMP),
                     record.key,
                     record.value,
                     tuple([(name.encode(), value) for name, value in record.headers])

@@ -107,9 +107,11 @@ class KafkaPartitionReader:
             try:
                 if records := batches.take(max_records):
                     return Fetched(records, batches.next_offset)
+                offset = batches.next_offset
             except CorruptRecordException:
-                self._batches = None  # Fetched once more below, and retried there.
-            offset = batches.next_offset
+                # All of it is fetched once more, from where the caller is: what was taken before
+                # the bad batch is not handed out twice, and not lost.
+                self._batches = None
 
         async def attempt() -> list[Record]:
             answer = await self._answer(offset, max_wait_ms)
@@ -141,9 +143,12 @@ class KafkaPartitionReader:
         if self._ahead is not None:
             expected, task = self._ahead
             if expected == offset:
-                answer = await asyncio.shield(task)
-                self._ahead = None
-                return answer
+                try:
+                    return await asyncio.shield(task)
+                finally:
+                    # One that failed is asked anew; one still under way serves the next call.
+                    if task.done():
+                        self._ahead = None
             self._forget_ahead()
         return await self._ask(offset, max_wait_ms)
 

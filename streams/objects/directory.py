@@ -132,13 +132,20 @@ class DirectoryObjectStore:
         return _version_id(body)
 
     def _replace(self, path: Path, body: bytes, over: str | None) -> str:
-        tag = _version_id(body)
-        if _read(path, None) == body:
-            # Whoever put it there may have died before it was durable.
-            _settle(path)
-            return tag
-        if over is None:
-            return self._create(path, body, None)
+        try:
+            if _read(path, None) != body:
+                if over is None:
+                    return self._create(path, body, None)
+                return self._exchange(path, body, over)
+        except ObjectExistsError:
+            # What came in between may be the same bytes.
+            if _read(path, None) != body:
+                raise
+        # Whoever put it there may have died before it was durable.
+        _settle(path)
+        return _version_id(body)
+
+    def _exchange(self, path: Path, body: bytes, over: str) -> str:
         unfinished = self._write(body, None)
         try:
             with FileLock(self._root / REPLACING):
@@ -148,7 +155,7 @@ class DirectoryObjectStore:
             _settle(path)
         finally:
             unfinished.unlink(missing_ok=True)
-        return tag
+        return _version_id(body)
 
     def _write(self, body: bytes, retain_days: int | None) -> Path:
         folder = self._root / UNFINISHED
@@ -186,21 +193,30 @@ class DirectoryObjectStore:
         folder = prefix.rpartition("/")[0]
         if folder and not _is_key(folder):
             return []
-        start = self._root / folder
-        keys = sorted((key for key in self._keys(start) if key.startswith(prefix)), key=str.encode)
-        listed = ((key, _read(self._path(key), None)) for key in keys)
+        listed = (
+            (key, _read(self._path(key), None))
+            for key in sorted(self._keys(folder, prefix), key=str.encode)
+        )
         return [
             ObjectVersion(key, _version_id(body), len(body), is_delete_marker=False)
             for key, body in listed
             if body is not None
         ]
 
-    def _keys(self, start: Path) -> Iterator[str]:
-        for folder, folders, names in os.walk(start, onerror=_unless_absent):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+    def _keys(self, start: str, prefix: str) -> Iterator[str]:
+        for path, folders, names in os.walk(self._root / start, onerror=_unless_absent):
+            folder = Path(path).relative_to(self._root)
+            keys = {name: (folder / name).as_posix() for name in [*folders, *names]}
+            # A folder is looked into where it may hold a key: `prefix` is text, and may end in it.
+            folders[:] = [
+                name
+                for name in folders
+                if not name.startswith(".")
+                and f"{keys[name]}/".startswith(prefix[: len(keys[name]) + 1])
+            ]
             for name in names:
-                if not name.startswith("."):
-                    yield Path(folder, name).relative_to(self._root).as_posix()
+                if not name.startswith(".") and keys[name].startswith(prefix):
+                    yield keys[name]
 
     def _probe(self) -> None:
         _make_directory(self._root)

@@ -1,15 +1,18 @@
 """Where an archive is: `s3://bucket/prefix`, or a directory."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from streams.errors import MissingExtraError, SettingsError
 from streams.objects.directory import DirectoryObjectStore
-from streams.ports import ObjectStore, PublicStore
+from streams.objects.probe_bucket import OpenBucket
+from streams.ports import Clock, ObjectStore, PublicStore
 
-__all__ = ["CheckedStore", "S3Connection", "open_object_store"]
+__all__ = ["CheckedStore", "S3Connection", "open_object_store", "open_probed"]
 
 S3_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
 
@@ -59,12 +62,35 @@ def open_object_store(url: str, s3: S3Connection) -> CheckedStore:
     found = S3_URL.fullmatch(url)
     if not found:
         raise SettingsError([f"expected s3://bucket/prefix or a directory, got {url!r}"])
-    try:
+    with _s3_extra(url):
         from streams.objects.s3 import S3ObjectStore  # noqa: PLC0415  # optional dependency
+    return S3ObjectStore(s3, found["bucket"], found["prefix"] or "")
+
+
+def open_probed(url: str, s3: S3Connection, clock: Clock) -> OpenBucket | None:
+    """The bucket an archive's address names, to be probed; None for a directory.
+
+    A directory promises nothing that could be tried.
+
+    Raises:
+        SettingsError: a connection that cannot be used, or no credentials.
+        MissingExtraError: a bucket, and boto3 is not installed.
+    """
+    found = S3_URL.fullmatch(url)
+    if not found:
+        return None
+    with _s3_extra(url):
+        from streams.objects.s3_bucket import open_bucket  # noqa: PLC0415  # optional dependency
+    return open_bucket(s3, found["bucket"], found["prefix"] or "", clock)
+
+
+@contextmanager
+def _s3_extra(url: str) -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         if error.name not in {"boto3", "botocore"}:
             raise
         raise MissingExtraError(
             f"{url}: the S3 client is not installed: pip install 'attestream[s3]'"
         ) from error
-    return S3ObjectStore(s3, found["bucket"], found["prefix"] or "")

@@ -1,4 +1,4 @@
-"""The object store as an S3 bucket with Object Lock: the only importer of boto3.
+"""The object store as an S3 bucket with Object Lock.
 
 An object is created by one PutObject: `If-None-Match: *`, its SHA-256, COMPLIANCE and a
 retain-until that counts from the server's clock; then read back by version id, and refused where
@@ -7,31 +7,17 @@ can lay a newer version or a delete marker over an object, so everything is read
 the oldest version is the object. Only what is derived and public (`newest`, `replace`) is written
 without a lock and read as it stands; it is replaced on its ETag (`If-Match`).
 
-boto3 retries nothing here: of two hidden attempts the first may have been applied, and the second
-would then answer 412. Blocking calls run in threads.
+Blocking calls run in threads.
 """
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    IncompleteReadError,
-    MetadataRetrievalError,
-    SSLError,
-)
-from botocore.exceptions import ConnectionError as NotConnectedError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import BotoCoreError
 
 from streams.errors import (
     AttestreamError,
@@ -47,36 +33,24 @@ from streams.objects.s3_answers import (
     Fate,
     Listing,
     Promise,
-    fate_of,
     info_of,
     reason_of,
 )
+from streams.objects.s3_client import (
+    FAILURES,
+    Failure,
+    Patience,
+    answer_of,
+    fate_of_failure,
+    make_client,
+    open_session,
+    said_by,
+)
 from streams.ports import ObjectInfo, ObjectVersion, Published
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 __all__ = ["Patience", "S3ObjectStore"]
 
-DEFAULT_REGION = "us-east-1"  # where an endpoint of one's own has no regions
-
-Failure = BotoCoreError | ClientError | ResponseParserError
-FAILURES = (BotoCoreError, ClientError, ResponseParserError)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to try: `attempts` requests, `first_delay_s` after the first, then doubled."""
-
-    attempts: int = 7
-    first_delay_s: float = 0.1
-    connect_timeout_s: float = 10
-    read_timeout_s: float = 60
-
-    def delays(self) -> Iterator[float]:
-        """Seconds to wait after each attempt but the last."""
-        return (self.first_delay_s * 2**n for n in range(self.attempts - 1))
 
 
 class S3ObjectStore:
@@ -95,7 +69,7 @@ class S3ObjectStore:
         self._patience = patience or Patience()
         self._encryption = _encryption(connection.sse_kms_key_id)
         try:
-            self._client = _client(connection, self._patience)
+            self._client = make_client(open_session(connection), connection, self._patience)
         except (BotoCoreError, ValueError) as error:
             raise SettingsError([f"{self._place}: {error}"]) from error
 
@@ -238,7 +212,7 @@ class S3ObjectStore:
             try:
                 return await asyncio.to_thread(put), may_be_ours
             except FAILURES as error:
-                fate = _fate(error)
+                fate = fate_of_failure(error)
                 if fate is Fate.EXISTS or (fate is Fate.ABSENT and "IfMatch" in terms):
                     return None, may_be_ours
                 if fate in {Fate.REFUSED, Fate.ABSENT}:
@@ -246,7 +220,7 @@ class S3ObjectStore:
                 may_be_ours |= fate is Fate.UNKNOWN
                 if (delay := next(delays, None)) is None:
                     kind = OutcomeUnknownError if may_be_ours else TransientError
-                    raise kind(f"{self._place}: {_said(error)}") from error
+                    raise kind(f"{self._place}: {said_by(error)}") from error
             await asyncio.sleep(delay)
 
     def _version_id(self, answer: Mapping[str, Any]) -> str:
@@ -313,67 +287,18 @@ class S3ObjectStore:
             try:
                 return await asyncio.to_thread(request)
             except FAILURES as error:
-                fate = _fate(error)
+                fate = fate_of_failure(error)
                 if fate is Fate.ABSENT:
                     return None
                 if fate in {Fate.REFUSED, Fate.EXISTS}:
                     raise self._refused(error) from error
                 if (delay := next(delays, None)) is None:
-                    raise TransientError(f"{self._place}: {_said(error)}") from error
+                    raise TransientError(f"{self._place}: {said_by(error)}") from error
             await asyncio.sleep(delay)
 
     def _refused(self, error: Failure) -> AttestreamError:
-        return SettingsError([f"{self._place}: {reason_of(*_answer(error))} ({_said(error)})"])
-
-
-def _client(connection: S3Connection, patience: Patience) -> "S3Client":
-    session = boto3.session.Session(
-        aws_access_key_id=connection.access_key,
-        aws_secret_access_key=connection.secret,
-    )
-    region = connection.region or session.region_name
-    return session.client(
-        "s3",
-        endpoint_url=connection.endpoint,
-        region_name=region or (DEFAULT_REGION if connection.endpoint else None),
-        config=Config(
-            s3={"addressing_style": "path" if connection.has_path_style else "auto"},
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            connect_timeout=patience.connect_timeout_s,
-            read_timeout=patience.read_timeout_s,
-            # A stored body that differs is judged by manifests, not refused by the client.
-            response_checksum_validation="when_required",
-        ),
-    )
+        return SettingsError([f"{self._place}: {reason_of(*answer_of(error))} ({said_by(error)})"])
 
 
 def _encryption(key_id: str | None) -> Any:  # noqa: ANN401  # the stubs' own keyword types
     return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id} if key_id else {}
-
-
-def _fate(error: Failure) -> Fate:
-    match error:
-        case ClientError():
-            return fate_of(*_answer(error))
-        case SSLError() | HTTPClientError() | IncompleteReadError() | ResponseParserError():
-            return Fate.UNKNOWN
-        case NotConnectedError() | CredentialRetrievalError() | MetadataRetrievalError():
-            return Fate.NOT_APPLIED
-        case _:
-            return Fate.REFUSED
-
-
-def _answer(error: Failure) -> tuple[str, int]:
-    """Code and HTTP status; the exception's name and 0 where there was no answer."""
-    if not isinstance(error, ClientError):
-        return type(error).__name__, 0
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    return code, int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _said(error: Failure) -> str:
-    if not isinstance(error, ClientError):
-        return str(error)
-    code, status = _answer(error)
-    message = error.response.get("Error", {}).get("Message", "")
-    return f"{error.operation_name}: {status} {code} {message}".rstrip()

@@ -97,6 +97,8 @@ class _ArchivedLog:
                 self._check_versions(first, versions)
         firsts = sorted(self._log.segments.keys() | self._log.manifests.keys())
         for first in firsts:
+            if first != self._due:
+                self._fault(self._due, f"the next segment begins at {first}")
             manifest = await self._manifest(first, is_last=first == firsts[-1])
             await self._segment(first, manifest)
         if self._request.level == "record":
@@ -123,8 +125,6 @@ class _ArchivedLog:
         named = manifest.origin, manifest.segment, manifest.first_index
         if named != (self._log.origin, segment_name(self._log.origin, first), first):
             self._fault(first, "the manifest is another segment's")
-        if first != self._due:
-            self._fault(self._due, f"the next manifest begins at {first}")
         if manifest.previous != self._previous:
             self._fault(first, "the manifest does not follow the one before")
         self._previous = sha256(data).hexdigest()

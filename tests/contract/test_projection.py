@@ -13,6 +13,7 @@ from projections.dead_letters.projection import DeadLetterProjection, DeadLetter
 from projections.decision_index.projection import DecisionIndex, DecisionIndexWorld
 from projections.decision_index.scoring import Rules
 from projections.ports import Position, Projection
+from projections.tiles.projection import TilesProjection, TilesWorld
 from schemas.codec import decode_decision
 from streams.clock import SystemClock
 from streams.embedded.engine import EmbeddedEngine
@@ -20,7 +21,9 @@ from streams.objects import DirectoryObjectStore
 from streams.segments import read_segment
 from streams.settings import load_settings
 from tests.support.partitions import read_all
-from tests.support.sealed_log import KEYS, ORIGIN, SealedLog, batches_of
+from tests.support.sealed_log import KEYS, ORIGIN, PUBLIC_KEY, SealedLog, batches_of
+from tests.support.static_checker import check_static_log, names_at
+from tests.support.static_logs import RowsReader, static_files
 
 BASE = "test.example"
 CUT = CutRules(records_max=7)
@@ -78,6 +81,27 @@ def decision_index(engine: EmbeddedEngine, folder: Path) -> Derived:
     )
 
 
+def tiles(engine: EmbeddedEngine, folder: Path) -> Derived:
+    del engine
+    objects = DirectoryObjectStore(folder / "tiles")
+    world = TilesWorld(
+        objects=objects,
+        keys=KEYS,
+        clock=SystemClock(),
+        open_reader=lambda: RowsReader(sealed_log().rows),
+    )
+
+    async def files() -> list[bytes]:
+        """What the published checkpoint covers, and it."""
+        found = await static_files(objects)
+        if not found:
+            return []
+        size = check_static_log(found, ORIGIN, PUBLIC_KEY)
+        return [found[name] for name in [*names_at(size), "checkpoint"]]
+
+    return Derived(make=lambda: TilesProjection(world, ORIGIN), content=files)
+
+
 async def values(engine: EmbeddedEngine, topic: str) -> list[bytes]:
     return [record.value or b"" for record in await read_all(engine.reader(topic, 0))]
 
@@ -87,6 +111,7 @@ PROJECTIONS: dict[str, Make] = {
     "archive": archive,
     "dead letters": dead_letters,
     "decision index": decision_index,
+    "tiles": tiles,
 }
 
 

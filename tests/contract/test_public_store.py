@@ -82,6 +82,16 @@ async def test_of_many_who_replace_one_object_one_succeeds(
     assert await store.newest(KEY) == (bodies[winners[0]], answers[winners[0]])
 
 
+@pytest.mark.parametrize("over", [False, True], ids=["a free name", "what stands"])
+async def test_many_who_put_the_same_bytes_all_succeed(opened: Opened, *, over: bool) -> None:
+    stores = [opened() for _ in range(3)]
+    tag = await stores[0].replace(KEY, b"before") if over else None
+    await asyncio.gather(*(store.replace(KEY, b"same", over=tag) for store in stores))
+    found = await stores[0].newest(KEY)
+    assert found is not None
+    assert found.body == b"same"
+
+
 async def test_of_many_stores_over_one_place_one_replaces(opened: Opened) -> None:
     stores = [opened() for _ in range(4)]
     tag = await stores[0].replace(KEY, b"0")

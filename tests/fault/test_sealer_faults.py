@@ -1,6 +1,7 @@
 """Every durable write of the sealer, lost and applied-but-unanswered, then recovered."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ async def test_second_sealer_fences_the_first_and_continues_its_history(tmp_path
         assert await world.sealed() == 2 * len(VALUES)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # states, not events, are looked at
+            await asyncio.sleep(0.01)
+
+
 class SlowSigner(LocalSigner):
     """Fails for a while, then works."""
 
@@ -82,8 +89,7 @@ async def test_wrong_signature_is_never_committed(tmp_path: Path) -> None:
     async with sealing_world(tmp_path) as world:
         await world.produce(*VALUES)
         task = asyncio.create_task(world.sealer(signer=WrongSigner(KEY)).run())
-        await asyncio.sleep(0.5)
-        assert world.health.problems()
+        await until(lambda: any("signer" in problem for problem in world.health.problems()))
         assert await world.sealed() == 0
         task.cancel()
         await asyncio.wait({task})
@@ -100,9 +106,9 @@ async def test_tail_fills_to_its_limit_and_waits_for_the_signer(tmp_path: Path) 
     async with sealing_world(tmp_path) as world:
         await world.produce(*VALUES)
         task = asyncio.create_task(world.sealer(signer=NoSigner(KEY), limits=limits).run())
-        await asyncio.sleep(0.5)
+        await until(lambda: any("signer" in problem for problem in world.health.problems()))
+        await asyncio.sleep(0.3)
         assert len(await world.log()) == 1 + 6
-        assert any("signer" in problem for problem in world.health.problems())
         task.cancel()
         await asyncio.wait({task})
         await world.seal(len(VALUES))

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import confluent_kafka
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -106,19 +112,35 @@ class Deployment:
             **self.extra,
         }
 
+    def archived(self, source: str) -> int:
+        """How many records of a source topic its anchors cover, in an archive on disk."""
+        logs = self.folder / "archive" / "anchors" / "v1" / self.base / source
+        sizes = [[int(note.stem) for note in log.glob("*.note")] for log in logs.glob("*")]
+        return sum(max(found, default=0) for found in sizes)
+
     def create_topics(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         sources = [self.decisions, self.memory, self.alerts]
-        plain = [NewTopic(name, self.partitions, 1) for name in sources]
-        audits = [
-            NewTopic(self.audit(name), self.partitions, 1, config={"max.message.bytes": "8388608"})
-            for name in sources
+        # Records bear their events' times, which may be old: no retention may take them.
+        kept = {"retention.ms": "-1", "max.message.bytes": "8388608"}
+        names = [
+            name
+            for source in sources
+            for name in (source, self.audit(source), f"{self.prefix}dead-letters.{source}")
         ]
-        dead = [
-            NewTopic(f"{self.prefix}dead-letters.{name}", self.partitions, 1) for name in sources
-        ]
-        for made in admin.create_topics([*plain, *audits, *dead]).values():
+        topics = [NewTopic(name, self.partitions, 1, config=kept) for name in names]
+        for made in admin.create_topics(topics).values():
             made.result()
+
+    def compact(self, topic: str) -> None:
+        """What somebody does who takes an event topic for a table."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        entry = ConfigEntry(
+            "cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET
+        )
+        change = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        for done in admin.incremental_alter_configs([change]).values():
+            done.result()
 
     def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
@@ -148,6 +170,13 @@ class Deployment:
         worker = Worker(process, port, log)
         self.workers.append(worker)
         return worker
+
+    def end_all(self, number: int) -> set[int]:
+        """The exit statuses of the workers that still ran, all ended at once."""
+        running = [worker.process for worker in self.workers if worker.process.poll() is None]
+        for process in running:
+            process.send_signal(number)
+        return {process.wait(30) for process in running}
 
     def produce(self, topic: str, values: Sequence[bytes | None], *, first: int = 0) -> None:
         producer = confluent_kafka.Producer(

@@ -43,7 +43,8 @@ def read_all(bootstrap: str, topic: str, partition: int) -> list[confluent_kafka
     found: list[confluent_kafka.Message] = []
     try:
         while True:
-            for message in consumer.consume(5000, 5.0):
+            # The end of a partition does not end the wait: a long one would be waited out.
+            for message in consumer.consume(5000, 0.1):
                 error = message.error()
                 if error is None:
                     found.append(message)

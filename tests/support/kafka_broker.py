@@ -18,7 +18,7 @@ from tests.support.record_batches import record_batch
 
 __all__ = ["KafkaBroker"]
 
-LARGE = {"max.message.bytes": "8388608"}
+LARGE = {"max.message.bytes": "8388608", "retention.ms": "-1"}
 
 
 @dataclass(frozen=True, slots=True)

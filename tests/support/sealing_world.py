@@ -209,7 +209,9 @@ async def sealing_world(folder: Path) -> AsyncIterator[SealingWorld]:
     owning = asyncio.create_task(ownership.run())
     await assigned.wait()
     try:
-        yield SealingWorld(engine, ownership, DirectoryObjectStore(folder / "archive"))
+        world = SealingWorld(engine, ownership, DirectoryObjectStore(folder / "archive"))
+        world.health.joined("sealer")
+        yield world
     finally:
         owning.cancel()
         await asyncio.wait({owning})

@@ -5,11 +5,13 @@ SASL_SSL (SCRAM-SHA-512 and PLAIN), and SSL that demands a client certificate; i
 the user. Users and certificates are made when a test asks for them.
 """
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import confluent_kafka.admin as rights
 import pytest
@@ -18,7 +20,7 @@ from tests.support.acl_commands import Grant
 from tests.support.certificates import Authority
 from tests.support.local_kafka import LocalKafka, NoBrokerError
 
-__all__ = ["PLAIN_USER", "SecureKafka", "password_of", "secure_kafka"]
+__all__ = ["PLAIN_USER", "SecureKafka", "closed_connections", "password_of", "secure_kafka"]
 
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
@@ -143,3 +145,14 @@ def secure_kafka() -> Iterator[SecureKafka]:
         pytest.exit(str(error), returncode=3)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def closed_connections() -> AsyncIterator[None]:
+    """Wait for the other half of each TLS goodbye: a loop that ends before leaves its socket."""
+    yield
+    selector: Any = getattr(asyncio.get_running_loop(), "_selector", None)
+    for _ in range(100):
+        if selector is None or len(selector.get_map()) <= 1:  # the loop's own wake-up
+            return
+        await asyncio.sleep(0.02)

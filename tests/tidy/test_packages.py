@@ -10,7 +10,7 @@ from tests.tidy.repository import ROOT, Repository, expect_none
 
 MAP_LINES_MAX = 20
 # Modules that are run, not imported.
-RUN = {"projections.cli.main", "schemas.compatibility"}
+RUN = {"projections.cli.main", "schemas.compatibility", "streams.keys.reference_proxy"}
 OPTIONAL = ("aiohttp", "aiokafka", "boto3", "botocore", "faust", "hnswlib", "mode", "numpy")
 
 

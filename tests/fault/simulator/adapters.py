@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from schemas.audit_values import decode_audit_value
+from schemas.audit_values import CHECKPOINT_HEAD, decode_audit_value
 from schemas.records import Checkpoint, Record
 from streams.audit.note import ED25519
 from streams.errors import FencedError, NotOwnerError, OutcomeUnknownError, TransientError
@@ -40,11 +40,12 @@ __all__ = [
     "SimulatedSource",
     "SimulatedWriter",
     "Tenure",
+    "immediate",
 ]
 
 T = TypeVar("T")
 
-BATCH_RECORDS = 9  # what one answer to a fetch holds at most
+BATCH_RECORDS = 16  # what one answer to a fetch holds at most
 BUSY_S = 0.02
 START_PATIENCE_S = 20.0
 APPEND_PATIENCE_S = 20.0
@@ -102,8 +103,10 @@ class SimulatedReader:
         self._ahead = []
         page = await self._ask(offset)
         if page.end == offset and wait_s:
-            await asyncio.wait({self._log.wait()}, timeout=wait_s)
-            page = await self._ask(offset)
+            changed = self._log.wait()
+            await asyncio.wait({changed}, timeout=wait_s)
+            if changed.done():
+                page = await self._ask(offset)
         self._ahead, self._end = page.records, page.end
 
     async def _ask(self, offset: int) -> Page:
@@ -166,6 +169,7 @@ class SimulatedWriter:
     def __init__(self, coordinator: Coordinator, network: Network) -> None:
         self._coordinator, self._network = coordinator, network
         self.epoch: int | None = None
+        self.is_confirmed = False
         self._usable = False
         self._sequence = 0
         self._last: Appended | None = None
@@ -203,6 +207,7 @@ class SimulatedWriter:
             self._coordinator.confirm(epoch)
 
         await self._transact(lambda: self._until_heard("confirm", confirm))
+        self.is_confirmed = True
 
     async def close(self) -> None:
         self._usable = False
@@ -291,7 +296,7 @@ class _Call:
 
 def _name_of(records: Sequence[NewRecord]) -> str:
     """Which durable write a transaction is, by what it holds."""
-    if not isinstance(decode_audit_value(records[-1].value), Checkpoint):
+    if not records[-1].value.startswith(CHECKPOINT_HEAD):
         return "records"
     first = decode_audit_value(records[0].value)
     return "note alone" if isinstance(first, Checkpoint) and first.frontier else "genesis"

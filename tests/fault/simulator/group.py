@@ -14,7 +14,7 @@ from tests.fault.simulator.loop import SimulatedLoop
 
 __all__ = ["HEARTBEAT_S", "SESSION_S", "Assignment", "Group"]
 
-HEARTBEAT_S = 1.0
+HEARTBEAT_S = 2.0
 SESSION_S = 6.0
 
 
@@ -28,7 +28,8 @@ class Assignment(NamedTuple):
 class Group:
     """`accepted` is told every position that is posted, with the one before."""
 
-    def __init__(self, loop: SimulatedLoop, chance: Random) -> None:
+    def __init__(self, topic: str, loop: SimulatedLoop, chance: Random) -> None:
+        self.topic = topic
         self.generation = 0
         self.owner: str | None = None
         self.posted: Posted | None = None
@@ -66,7 +67,7 @@ class Group:
 
     def post(self, member: str, generation: int, posted: Posted) -> None:
         if generation != self.generation or member not in self._seen:
-            raise NotOwnerError(f"{member} of generation {generation} is not {self.generation}")
+            raise NotOwnerError(f"{self.topic}: {member} of {generation}, not {self.generation}")
         before, self.posted = self.posted, posted
         self.accepted(posted, before)
 

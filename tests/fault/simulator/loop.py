@@ -8,7 +8,7 @@ that is dead keeps them for ever, so that it ends between two awaits, wherever t
 
 import asyncio
 import heapq
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from random import Random
@@ -46,6 +46,7 @@ class _Task(asyncio.Task[Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._hash = next(self.numbers)
+        self.process = _process_of(kwargs.get("context"))
         super().__init__(*args, **kwargs)
 
     def __hash__(self) -> int:
@@ -82,7 +83,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Start the first task of a process."""
         context = copy_context()
         context.run(PROCESS.set, process)
-        return self.create_task(work, context=context)
+        task: asyncio.Task[Any] = self.create_task(work, context=context)
+        return task
 
     def wake(self, process: Process) -> None:
         """Let a paused process go on, behind everything it slept through."""
@@ -105,14 +107,20 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self._run_while(lambda tasks=tasks: not all(t.done() for t in tasks), 3000)  # type: ignore[misc]
         self.close()
 
-    def run_until_complete(self, future: Generator[Any, None, Any] | Any) -> Any:
-        main = asyncio.ensure_future(future, loop=self)
+    def run_until_complete(self, future: Any) -> Any:
+        """Run a coroutine, and whatever else there is, until it is done."""
+        main: asyncio.Future[Any] = asyncio.ensure_future(future, loop=self)
         self._run_while(lambda: not main.done(), STEPS_MAX)
         if self._failure is not None:
             raise self._failure
         if not main.done():
             raise StuckError("the history does not end")
         return main.result()
+
+    def tasks_of(self, process: Process) -> list[asyncio.Task[Any]]:
+        """What a process has under way."""
+        tasks = asyncio.all_tasks(self)
+        return [task for task in tasks if isinstance(task, _Task) and task.process is process]
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None

@@ -79,6 +79,7 @@ class Weather:
     late: float = 0.1  # of the faults of writes
     read_faults: float = 0.0
     sign_faults: float = 0.0
+    interruptions: float = 0.0  # of any call, without a fault of its own
     slow: float = 0.02
     slow_s: float = 1.0
     sign_s: float = 0.01
@@ -101,6 +102,7 @@ class Network:
     seen: Counter[str] = field(default_factory=Counter)
     hit: Counter[Cell] = field(default_factory=Counter)
     unreachable: set[str] = field(default_factory=set)
+    is_late: bool = False  # while something arrives late
     is_over: bool = False
 
     async def read(self, call: str, do: Callable[[], T]) -> T:
@@ -142,6 +144,9 @@ class Network:
                     self.loop.later(patience + self.chance.uniform(0, 5), self._late, call, do)
                 return
             outcome = _outcome(do)
+            if process is not None and self.chance.random() < self.weather.interruptions:
+                self.say(f"{process.name} is interrupted at {call}")
+                self.aftermath(self.chance.choice(AFTERMATHS[1:]), process)
             if cell is not None and not isinstance(outcome, AttestreamError):
                 self._struck(cell, process)
                 patience = self.chance.uniform(*PATIENCE_S)
@@ -157,7 +162,9 @@ class Network:
         return result
 
     def _late(self, call: str, do: Callable[[], Any]) -> None:
+        self.is_late = True
         outcome = _outcome(do)
+        self.is_late = False
         self.say(f"{call} arrives late: {outcome!r}")
 
     def _struck(self, cell: Cell, process: Process | None) -> None:

@@ -34,12 +34,14 @@ class PartitionLog:
     """`start` is the log start offset; everything at or above it can be read."""
 
     def __init__(self, topic: str, partition: int = 0, topic_id: str = "1") -> None:
+        self.partitions = 1
         self.topic, self.partition, self.topic_id = topic, partition, topic_id
         self.policy = "delete"
         self.start = 0
         self._entries: list[_Entry] = []
         self._is_readable: list[bool] = []
         self._open: dict[int, list[int]] = {}
+        self._told = 0  # up to where `on_readable` was told
         self._waiting: list[asyncio.Future[None]] = []
         self.on_readable: Callable[[Record], None] | None = None
 
@@ -58,7 +60,7 @@ class PartitionLog:
         return Bounds(self.start, self.end, self.high_watermark)
 
     def facts(self) -> TopicFacts:
-        return TopicFacts("cluster", self.topic_id, self.policy, 1)
+        return TopicFacts("cluster", self.topic_id, self.policy, self.partitions)
 
     def append(self, rows: Sequence[NewRecord], producer: int | None = None) -> int:
         """Add records, of a transaction where `producer` is given; the first one's offset."""
@@ -69,8 +71,6 @@ class PartitionLog:
             self._is_readable.append(producer is None)
             if producer is not None:
                 self._open.setdefault(producer, []).append(offset)
-            elif self.on_readable is not None:
-                self.on_readable(record)
         self._tell()
         return first
 
@@ -81,14 +81,10 @@ class PartitionLog:
 
     def mark(self, producer: int, *, commits: bool) -> None:
         """End a producer's transaction."""
-        rows = self.open_rows(producer)
         self._entries.append(_Entry(None, producer, commits))
         self._is_readable.append(False)
         for offset in self._open.pop(producer, ()):
             self._is_readable[offset] = commits
-        if commits and self.on_readable is not None:
-            for record in rows:
-                self.on_readable(record)
         self._tell()
 
     def trim(self, start: int) -> None:
@@ -109,7 +105,7 @@ class PartitionLog:
                 self._is_readable.append(entry.producer is None and entry.record is not None)
                 if entry.producer is not None:
                     self._open.setdefault(entry.producer, []).append(len(self._entries) - 1)
-        self.on_readable = listener
+        self._told, self.on_readable = self.end, listener
 
     def take_away(self, offset: int) -> None:
         """Compaction: a record inside the log is gone."""
@@ -149,6 +145,13 @@ class PartitionLog:
         return waiter
 
     def _tell(self) -> None:
+        end = self.end
+        if self.on_readable is not None:
+            for offset in range(self._told, end):
+                record = self._entries[offset].record
+                if self._is_readable[offset] and record is not None:
+                    self.on_readable(record)
+        self._told = max(end, self._told)
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.done():

@@ -28,7 +28,7 @@ class Coordinator:
         self.log = log
         self.epoch = -1
         self.marker_s: Callable[[], float] = lambda: 0.0
-        self.decided: Callable[[list[Record], int], None] = lambda _rows, _epoch: None
+        self.decided: Callable[[list[Record]], None] = lambda _rows: None
         self._loop, self._chance = loop, chance
         self._state = "idle"
         self._number = 0  # of the transaction that is open, or was last
@@ -85,6 +85,10 @@ class Coordinator:
         if self._state != "idle":
             raise BusyError
 
+    def open_rows(self) -> list[Record]:
+        """What no marker decided yet."""
+        return self.log.open_rows(PRODUCER)
+
     def _check(self, epoch: int) -> None:
         if epoch != self.epoch:
             raise FencedError(f"epoch {epoch} is fenced by {self.epoch}")
@@ -97,7 +101,7 @@ class Coordinator:
     def _end(self, *, commits: bool) -> None:
         self._state = "ending"
         if commits:
-            self.decided(self.log.open_rows(PRODUCER), self.epoch)
+            self.decided(self.open_rows())
         self._loop.later(self.marker_s(), self._mark, commits)
 
     def _mark(self, commits: bool) -> None:

@@ -201,11 +201,11 @@ async def test_an_anchor_of_another_history_stops_the_archive(log: SealedLog) ->
     assert (found.value.kind, found.value.index) == ("fork", 10)
 
 
-async def test_an_anchor_nobody_we_trust_signed_is_passed_over(log: SealedLog) -> None:
+async def test_a_name_squatted_by_what_is_no_anchor_stops_the_archive(log: SealedLog) -> None:
     objects = MemoryObjectStore()
     await objects.create(anchor_name(ORIGIN, 10), b"EVIL", retain_days=1)
-    await run_archiver(objects, log, RULES)
-    assert await archived(objects) == [0, 10, 20]
+    with pytest.raises(BreakError, match="taken by what is no anchor"):
+        await run_archiver(objects, log, RULES)
 
 
 async def test_an_extended_retention_is_no_difference(

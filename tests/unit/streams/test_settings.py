@@ -32,9 +32,9 @@ def test_all_problems_come_at_once() -> None:
 
 
 def test_secrets_are_in_no_text() -> None:
-    settings = load_settings(SECRETS | {"AUDIT_SIGNING_PRIVATE_KEY": "11" * 32})
+    settings = load_settings(SECRETS | LOCAL | PROXY | {"SIGNING_PROXY_API_KEY": "murmur"})
     shown = repr(settings) + str(settings) + str(sanitised(settings))
-    for secret in ("hush", "whisper", "1111"):
+    for secret in ("hush", "whisper", "1111", "murmur"):
         assert secret not in shown
 
 
@@ -55,9 +55,80 @@ def test_production_without_signer_or_origin_is_refused(name: str) -> None:
     assert any("ATTESTREAM_ORIGIN" in problem for problem in found)
 
 
-@pytest.mark.parametrize("name", ["AUDIT_SIGNING_KMS_KEY_ID", "SIGNING_PROXY_URL", "REQUIRE_KMS"])
-def test_signer_that_cannot_be_had_is_refused_and_not_replaced(name: str) -> None:
-    assert problems(**{name: "1"})
+KMS = {"AUDIT_SIGNING_KMS_KEY_ID": "alias/audit"}
+PROXY = {"SIGNING_PROXY_URL": "https://signer.example:8443/v1"}
+LOCAL = {"AUDIT_SIGNING_PRIVATE_KEY": "11" * 32}
+PRODUCTION = {"ATTESTREAM_ENV": "production", "ATTESTREAM_ORIGIN": "audit.example"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "signer"),
+    [
+        (KMS | PROXY | LOCAL, "kms"),
+        (PROXY | LOCAL, "proxy"),
+        (LOCAL, "local"),
+        (KMS | {"ATTESTREAM_SIGNERS": "kms"}, "kms"),
+        (PROXY | {"ATTESTREAM_SIGNERS": "kms, proxy"}, "proxy"),
+        ({}, None),
+    ],
+)
+def test_kms_comes_before_the_proxy_and_the_proxy_before_a_local_key(
+    environ: dict[str, str], signer: str | None
+) -> None:
+    assert load_settings(environ).signer == signer
+    if signer:
+        assert load_settings(environ | PRODUCTION | {"REQUIRE_KMS": "true"}).signer == signer
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [PRODUCTION, {"REQUIRE_KMS": "true"}, {"ATTESTREAM_SIGNERS": "kms,proxy"}],
+    ids=["production", "REQUIRE_KMS", "local keys forbidden"],
+)
+def test_no_permitted_signer_is_refused_in_one_sentence(guard: dict[str, str]) -> None:
+    (problem,) = problems(**guard)
+    assert problem.startswith("no signer: set AUDIT_SIGNING_KMS_KEY_ID or SIGNING_PROXY_URL")
+    assert ("AUDIT_SIGNING_PRIVATE_KEY" in problem) == ("ATTESTREAM_SIGNERS" not in guard)
+    assert "\n" not in problem
+
+
+def test_forbidden_signer_is_refused_and_not_ignored() -> None:
+    (problem,) = problems(**KMS, **LOCAL, ATTESTREAM_SIGNERS="kms,proxy")
+    assert problem == (
+        "AUDIT_SIGNING_PRIVATE_KEY is set and ATTESTREAM_SIGNERS=kms,proxy forbids it: unset it"
+    )
+    assert len(problems(**LOCAL, ATTESTREAM_SIGNERS="kms")) == 2
+
+
+@pytest.mark.parametrize("names", ["hsm", "kms;proxy", ",", "KMS"])
+def test_unknown_signer_is_refused(names: str) -> None:
+    assert any("ATTESTREAM_SIGNERS" in problem for problem in problems(ATTESTREAM_SIGNERS=names))
+
+
+@pytest.mark.parametrize(
+    "url", ["signer", "ftp://signer", "https://", "https://u:p@signer", "https://signer?key=hush"]
+)
+def test_proxy_that_is_no_address_is_refused(url: str) -> None:
+    (problem,) = problems(SIGNING_PROXY_URL=url)
+    assert problem.startswith("SIGNING_PROXY_URL: expected https://host:port")
+    assert "hush" not in problem
+
+
+def test_api_key_of_the_proxy_is_one_word_and_never_travels_in_the_clear() -> None:
+    key = {"SIGNING_PROXY_API_KEY": "two words"}
+    assert problems(**PROXY, **key) == ["SIGNING_PROXY_API_KEY: expected one word"]
+    near, far = "http://127.0.0.1:8081", "http://signer.example"
+    good = PRODUCTION | {"SIGNING_PROXY_API_KEY": "hush"}
+    assert load_settings(good | {"SIGNING_PROXY_URL": near}).signer == "proxy"
+    (problem,) = problems(**good, SIGNING_PROXY_URL=far)
+    assert "must be https:// in production" in problem
+
+
+def test_proxy_certificate_without_its_key_or_file_is_refused() -> None:
+    found = problems(**PROXY, SIGNING_PROXY_CERT_FILE="no-such-file.pem")
+    assert len(found) == 2
+    assert any("go together" in problem for problem in found)
+    assert any("no such file" in problem for problem in found)
 
 
 @pytest.mark.parametrize("origin", ["a b", "a+b", "a//b", "/a", "a/", ""])

@@ -1,0 +1,198 @@
+"""What happens to a world from outside: producers, retention, operators, and damage."""
+
+from random import Random
+from typing import Protocol
+
+from streams.ports import NewRecord
+from tests.fault.simulator.loop import SimulatedLoop
+from tests.fault.simulator.mixes import Mix
+from tests.fault.simulator.network import Network
+from tests.fault.simulator.workers import Deployment, Worker
+
+__all__ = ["Actions"]
+
+STORE_CALLS = {"claim", "anchor", "objects"}
+START_MS = 1_700_000_000_000
+PRODUCER = 1
+
+
+class _World(Protocol):
+    chance: Random
+    loop: SimulatedLoop
+    network: Network
+    mix: Mix
+    deployments: list[Deployment]
+    workers: dict[str, Worker]
+
+    def say(self, text: str) -> None: ...
+    def start(self, deployment: Deployment, slot: int) -> None: ...
+    def crash(self, worker: Worker) -> None: ...
+    def pause(self, worker: Worker) -> None: ...
+
+
+class Actions:
+    """The actions a mix gives weights to; each is a method of its name."""
+
+    def __init__(self, world: _World) -> None:
+        self._world = world
+        self._serial = 0
+        self._names = list(world.mix.actions)
+        self._weights = list(world.mix.actions.values())
+        self._idle_s = 0.0
+
+    def begin(self, d: Deployment) -> None:
+        """The source before anybody looked at it, then the first processes."""
+        chance = self._world.chance
+        self.records(d, chance.randrange(5))
+        if chance.random() < 0.3:
+            d.source.trim(chance.randrange(3))
+        if self._world.mix.table:
+            self.records(d, 5)
+        for slot in range(2):
+            self._world.start(d, slot)
+
+    def any_one(self) -> None:
+        """One action by weight."""
+        chance = self._world.chance
+        name = chance.choices(self._names, self._weights)[0]
+        d = chance.choice(self._world.deployments)
+        self._idle_s = 0.0
+        self._world.say(f"world: {name}")
+        getattr(self, name)(d)
+        self._world.say(f"    source {d.source.bounds()}, audit {d.audit.bounds()}")
+
+    def pause_s(self) -> float:
+        """How long to wait before the next one."""
+        return self._idle_s or self._world.chance.expovariate(1 / 0.6)
+
+    # Producers and retention
+
+    def records(self, d: Deployment, count: int | None = None) -> None:
+        d.source.append(self._rows(self._world.chance.randint(1, 4) if count is None else count))
+
+    def transaction(self, d: Deployment) -> None:
+        """A producer's transaction: committed or aborted, now or after a while."""
+        chance = self._world.chance
+        d.source.append(self._rows(chance.randint(1, 3)), PRODUCER)
+        commits = chance.random() < 0.6
+        if chance.random() < 0.5:
+            d.source.mark(PRODUCER, commits=commits)
+        else:
+            self._world.loop.later(chance.uniform(0, 3), self._mark, d, commits)
+
+    def trim(self, d: Deployment) -> None:
+        """Retention passes what is sealed, and markers that the position has passed."""
+        if d.laws.has_begun:
+            d.source.trim(self._world.chance.randint(d.source.start, self._may_trim(d)))
+
+    def trim_blindly(self, d: Deployment) -> None:
+        if d.laws.has_begun:
+            start = d.source.start + self._world.chance.randint(1, 6)
+            if min(start, d.source.end) > self._may_trim(d):
+                d.laws.damages.add("trimmed")
+            d.source.trim(start)
+
+    def leave_markers(self, d: Deployment) -> None:
+        """The last thing in the source is a transaction that nobody reads."""
+        if not d.laws.damages:
+            d.source.append(self._rows(1), PRODUCER)
+            d.source.mark(PRODUCER, commits=False)
+
+    def trim_all_sealed(self, d: Deployment) -> None:
+        """Retention takes everything of a source that was sealed long ago."""
+        if not d.laws.damages and d.laws.is_sealed:
+            self._world.say("world: retention passes all that is sealed")
+            d.source.trim(d.source.end)
+
+    def forget_position(self, d: Deployment) -> None:
+        """The group's offsets expire."""
+        d.group.posted = None
+        if d.source.start > d.laws.next_offset:
+            d.laws.damages.add("position lost")
+
+    # Processes
+
+    def rebalance(self, d: Deployment) -> None:
+        d.group.move()
+
+    def crash(self, _d: Deployment) -> None:
+        self._world.crash(self._anyone())
+
+    def zombie(self, d: Deployment) -> None:
+        self._world.pause(self._anyone())
+        self._world.loop.later(self._world.chance.uniform(0, 3), d.group.move)
+
+    def idle(self, _d: Deployment) -> None:
+        self._idle_s = self._world.chance.choice((5.0, 20.0, 70.0))
+
+    def outage(self, _d: Deployment) -> None:
+        """The object store cannot be reached for a while."""
+        network = self._world.network
+        network.unreachable |= STORE_CALLS
+        lasts = self._world.chance.uniform(1, 30)
+        self._world.loop.later(lasts, network.unreachable.difference_update, STORE_CALLS)
+
+    # Damage
+
+    def lose_records(self, d: Deployment) -> None:
+        """Retention takes what nobody had time to seal: a verdict is due."""
+        d.laws.damages.add("trimmed")
+        self.records(d, 3)
+        d.source.trim(d.source.end)
+
+    def cut_source(self, d: Deployment) -> None:
+        """Another leader has less of the source; producers go on."""
+        low, end = max(d.source.start, d.laws.next_offset - 4), d.source.high_watermark
+        if d.laws.has_begun and low < end:
+            d.laws.damages.add("cut")
+            d.source.cut(self._world.chance.randrange(low, end))
+            d.laws.source_lost(d.source.start, d.source.readable(d.source.start))
+            self.records(d, self._world.chance.randrange(5))
+
+    def recreate_source(self, d: Deployment) -> None:
+        """The topic is deleted and made again, under the same name."""
+        if d.laws.has_begun:
+            d.laws.damages.add("recreated")
+            d.source.cut(0)
+            d.source.start = 0
+            d.source.cut(0)
+            d.source.topic_id += "'"
+            d.laws.truth.clear()
+            self.records(d, self._world.chance.randrange(7))
+
+    def compact_source(self, d: Deployment) -> None:
+        """Somebody switches compaction on, and a record inside the log goes."""
+        source = d.source
+        if d.laws.has_begun and source.end > source.start + 1:
+            d.laws.damages.add("compacted")
+            source.policy = "compact"
+            source.take_away(self._world.chance.randrange(source.start, source.end - 1))
+            d.laws.source_lost(source.start, source.readable(source.start))
+
+    def cut_audit(self, d: Deployment) -> None:
+        """Another leader has less of the audit partition."""
+        if d.laws.has_begun:
+            d.laws.damages.add("audit cut")
+            d.laws.sent(d.coordinator.open_rows())
+            d.audit.cut(d.audit.high_watermark - self._world.chance.randint(1, 8))
+            d.laws.rebuilt(d.audit.readable())
+
+    def _mark(self, d: Deployment, commits: bool) -> None:
+        d.source.mark(PRODUCER, commits=commits)
+
+    def _may_trim(self, d: Deployment) -> int:
+        laws, posted = d.laws, d.group.posted
+        passed = posted.offset if posted and posted.size == len(laws.leaves) else 0
+        return max(d.source.start, min(max(laws.next_offset, passed), d.source.end))
+
+    def _anyone(self) -> Worker:
+        workers = self._world.workers
+        return workers[self._world.chance.choice(sorted(workers))]
+
+    def _rows(self, count: int) -> list[NewRecord]:
+        rows = []
+        for _ in range(count):
+            self._serial += 1
+            timestamp = -1 if self._serial % 7 == 0 else START_MS + self._serial
+            rows.append(NewRecord(timestamp, b"event %d" % self._serial, b"k"))
+        return rows

@@ -1,0 +1,85 @@
+"""Which faults and damages a history may have, and what no history can hold yet.
+
+The mixes are those of the protocol's model: a weight for each action of the world, and the
+weather. A damage takes away what the sealer stands on; from then on it must stop, or what it
+writes must still be true.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+
+from tests.fault.simulator.network import AFTERMATHS, FATES, WRITES, Cell, Weather
+
+__all__ = ["CELLS", "MIXES", "NOT_YET", "Mix"]
+
+CELLS = tuple(Cell(*cell) for cell in product(WRITES, FATES, AFTERMATHS))
+
+BASE = {
+    "records": 6.0,
+    "transaction": 2.0,
+    "trim": 1.0,
+    "rebalance": 1.0,
+    "crash": 1.0,
+    "zombie": 1.0,
+    "idle": 0.5,
+}
+STILL = {"records": 6.0, "transaction": 2.0, "trim": 1.0}
+FAULTY = Weather(write_faults=0.06, read_faults=0.02, sign_faults=0.05, interruptions=0.003)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """`tolerated`: what may be wrong in the end, as names of NOT_YET."""
+
+    actions: Mapping[str, float] = field(default_factory=lambda: BASE)
+    weather: Weather = FAULTY
+    count: tuple[int, int] = (8, 30)
+    twin: bool = False
+    table: bool = False  # one cell of the table a history, by its seed
+    lasts_s: float = 0.0  # how long the end is watched at least
+    tolerated: tuple[str, ...] = ()
+
+
+# Violations that today's rules cannot exclude: what they begin with, and what it takes.
+NOT_YET = {
+    "source cut inside the log": (
+        "silently wrong: a leaf before the last one",
+        "a cut that leaves the last leaf as it was is noticed by leader epochs only",
+    ),
+}
+
+
+def with_damage(*, tolerated: tuple[str, ...] = (), **damages: float) -> Mix:
+    """A mix of all faults and some damage, watched long enough for the check of each minute."""
+    return Mix(actions=BASE | damages, lasts_s=70.0, tolerated=tolerated)
+
+
+MIXES: dict[str, Mix] = {
+    "quiet": Mix(actions=STILL, weather=Weather()),
+    "table": Mix(actions=STILL, weather=Weather(), count=(6, 12), table=True),
+    "faults": Mix(),
+    "many faults": Mix(
+        actions=BASE | {"crash": 3.0, "rebalance": 3.0, "zombie": 2.0},
+        weather=Weather(
+            write_faults=0.2, late=0.2, read_faults=0.05, sign_faults=0.2, interruptions=0.01
+        ),
+    ),
+    "slow signer": Mix(weather=Weather(write_faults=0.04, sign_faults=0.3, sign_s=8.0)),
+    "slow network": Mix(
+        actions=BASE | {"zombie": 3.0},
+        weather=Weather(write_faults=0.04, slow=0.3, slow_s=4.0, marker_s=3.0, interruptions=0.01),
+    ),
+    "store failing": Mix(actions=BASE | {"outage": 4.0}),
+    "transactions": Mix(actions=BASE | {"transaction": 8.0, "trim": 4.0}),
+    "twin": Mix(twin=True),
+    "trimmed": with_damage(trim_blindly=1.0),
+    "position lost": Mix(actions=BASE | {"forget_position": 1.0, "trim": 3.0}),
+    "cut": with_damage(cut_source=0.7, tolerated=("source cut inside the log",)),
+    "recreated": with_damage(recreate_source=0.5),
+    "compacted": with_damage(compact_source=0.7),
+    "audit cut": with_damage(cut_audit=0.8),
+    "audit and source cut": with_damage(
+        cut_audit=0.6, cut_source=0.6, tolerated=("source cut inside the log",)
+    ),
+}

@@ -1,0 +1,187 @@
+"""Processes of the Kafka deployment: members of one group, each sealing while it owns.
+
+`Deployment` is what one deployment has on the servers; a `Worker` is one process of it, from its
+start to its end. What runs in it is the real `PartitionSealer` under the real `PartitionJobs`, and
+a keeper of anchors as the archive is one.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from streams.anchors import AnchorStore
+from streams.audit.checkpoint import open_note
+from streams.audit.note import TrustedKeys
+from streams.errors import NotOwnerError, OutcomeUnknownError, TransientError
+from streams.jobs import PartitionJobs
+from streams.ports import PartitionWriter, Signer
+from streams.recovery import LogWorld
+from streams.sealer import PartitionSealer, SealerLimits
+from streams.telemetry.health import Health, Part
+from tests.fault.simulator.adapters import (
+    SimulatedClock,
+    SimulatedObjects,
+    SimulatedReader,
+    SimulatedSource,
+    SimulatedWriter,
+    Tenure,
+)
+from tests.fault.simulator.group import HEARTBEAT_S, Group
+from tests.fault.simulator.laws import LogLaws, newest_note
+from tests.fault.simulator.loop import Process
+from tests.fault.simulator.network import Network, NoAnswerError
+from tests.fault.simulator.partition_log import PartitionLog
+from tests.fault.simulator.transactions import Coordinator
+
+__all__ = ["Deployment", "Worker"]
+
+ANCHORS_S = (0.5, 4.0)
+HALVES_END_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One source partition, its audit partition, the group of its sealers, and their laws."""
+
+    origin: str
+    source: PartitionLog
+    audit: PartitionLog
+    coordinator: Coordinator
+    group: Group
+    laws: LogLaws
+    network: Network
+    objects: SimulatedObjects
+    keys: TrustedKeys
+    signer: Callable[[LogLaws], Signer]
+    limits: SealerLimits
+
+
+class Worker:
+    """One process: its member of the group, its sealer, its keeper of anchors."""
+
+    def __init__(self, deployment: Deployment, name: str, clock: SimulatedClock) -> None:
+        self.process = Process(name)
+        self.deployment = deployment
+        self.stopped: str | None = None
+        self._clock = clock
+        self._health = _PagingHealth(self)
+        self._writers: list[SimulatedWriter] = []
+        self._tenure: Tenure | None = None
+
+    async def run(self) -> None:
+        """Until the process ends."""
+        d, name = self.deployment, [(self.deployment.source.topic, 0)]
+        jobs = PartitionJobs(self._seal, "sealer", self._health)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(jobs.failure())
+            group.create_task(self._keep_anchors())
+            while True:
+                if not await self._is_member():
+                    await jobs.revoked(name)
+                    if self._tenure is not None:
+                        self._tenure.ended = True
+                    self._tenure = None
+                    if await self._joined():
+                        await jobs.assigned(name)
+                await asyncio.sleep(HEARTBEAT_S * d.network.chance.uniform(0.5, 1.0))
+
+    def page(self, reason: str, why: str) -> None:
+        """The sealer of this process is stopped by a verdict."""
+        self.stopped = f"{reason}: {why}"
+        d = self.deployment
+        d.network.say(f"{self.process.name} stops: {self.stopped}")
+        epoch = self._writers[-1].epoch if self._writers else None
+        confirmed = self._writers[-1].is_confirmed if self._writers else False
+        d.laws.stopped(reason, why, by_writer=confirmed or epoch == d.coordinator.epoch)
+
+    def let_go(self) -> None:
+        """The sealer of this process ended or starts over."""
+        self.stopped = None
+
+    async def _is_member(self) -> bool:
+        tenure, group = self._tenure, self.deployment.group
+        generation = -1 if tenure is None else tenure.generation
+        try:
+            return await self.deployment.network.read(
+                "heartbeat", lambda: group.heartbeat(self.process.name, generation)
+            )
+        except NoAnswerError:
+            return True
+
+    async def _joined(self) -> bool:
+        """Join again; whether the partition is ours now."""
+        network, group = self.deployment.network, self.deployment.group
+        try:
+            given = await network.read("join", lambda: group.join(self.process.name))
+        except NoAnswerError:
+            return False
+        self._tenure = Tenure(self.process.name, given.generation)
+        network.say(f"{self.process.name} joined {given}")
+        return given.owns
+
+    def _make_writer(self) -> PartitionWriter:
+        self._writers.append(SimulatedWriter(self.deployment.coordinator, self.deployment.network))
+        return self._writers[-1]
+
+    async def _seal(self, _topic: str, _partition: int) -> None:
+        d = self.deployment
+        assert self._tenure is not None
+        source = SimulatedSource(d.source, d.network, d.group, self._tenure)
+        world = LogWorld(
+            origin=d.origin,
+            source=source,
+            audit=SimulatedReader(d.audit, d.network),
+            make_writer=self._make_writer,
+            anchors=AnchorStore(d.objects, retain_days=1),
+            signer=d.signer(d.laws),
+            keys=d.keys,
+        )
+        try:
+            await PartitionSealer(world, d.limits, self._health, self._clock).run()
+        except NotOwnerError as error:
+            raise AssertionError("the sealer did not let go") from error
+        finally:
+            tasks = d.network.loop.tasks_of(self.process)
+            halves = [task for task in tasks if "PartitionSealer._" in repr(task.get_coro())]
+            d.network.loop.later(HALVES_END_S, self._check_ended, halves)
+
+    def _check_ended(self, halves: list[asyncio.Task[Any]]) -> None:
+        if self.process.is_running and any(not half.done() for half in halves):
+            self.deployment.laws.blame("a half of the sealer outlived it")
+
+    async def _keep_anchors(self) -> None:
+        d = self.deployment
+        store, kept = AnchorStore(d.objects, retain_days=1), 0
+        while True:
+            await asyncio.sleep(d.network.chance.uniform(*ANCHORS_S))
+            try:
+                newest = await d.network.read("tail", lambda: newest_note(d.audit.readable()))
+                if newest is None:
+                    continue
+                text = open_note(newest.note, d.origin, None)
+                if text.size > kept:
+                    await store.put(d.origin, text.size, newest.note)
+                    kept = text.size
+            except (NoAnswerError, OutcomeUnknownError, TransientError):
+                continue
+
+
+class _PagingHealth(Health):
+    """The health of one process, which tells its pages to the laws."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def starting(self, part: Part, *, lag_limit: int | None = None) -> None:
+        super().starting(part, lag_limit=lag_limit)
+        self._worker.let_go()
+
+    def stopped(self, part: Part, kind: str, why: str) -> None:
+        super().stopped(part, kind, why)
+        self._worker.page(kind, why)
+
+    def released(self, part: Part) -> None:
+        super().released(part)
+        self._worker.let_go()

@@ -1,0 +1,122 @@
+"""Two workers, each with a part of the indexes: whoever is asked answers for both, or says why."""
+
+import json
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from projections.cli.demo_data import decisions, memories, text_vector
+from tests.support.deployment import Deployment, Worker, wait_until
+from tests.support.kafka_broker import KafkaBroker
+
+EVENTS, MEMORIES, PARTITIONS = 300, 14, 2
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+ABOUT_NOOR = ("decisions", "--tenant", "clinic", "--principal", "noor", "-k", "20")
+ABOUT_WARDS = ("memory", "--tenant", "clinic", "--namespace", "assistant", "-k", "20", "--vector")
+
+
+@pytest.fixture
+def deployment(kafka: KafkaBroker, tmp_path: Path) -> Iterator[Deployment]:
+    """Everything was sealed by the first worker, and both hold indexes."""
+    with Deployment(kafka.bootstrap, tmp_path, partitions=PARTITIONS) as made:
+        made.start_worker()
+        made.start_worker("index,memory")
+        files = {"cerbos": tmp_path / "decisions.ndjson", "memories-jsonl": tmp_path / "m.jsonl"}
+        files["cerbos"].write_bytes(b"\n".join(decisions(EVENTS)) + b"\n")
+        files["memories-jsonl"].write_bytes(b"\n".join(memories()) + b"\n")
+        for form, file in files.items():
+            made.run("send", "--format", form, "--tenant", "clinic", str(file))
+        due = {made.decisions: EVENTS, made.memory: MEMORIES}
+        wait_until(lambda: all(made.archived(t) == n for t, n in due.items()), 60, "not sealed")
+        wait_until(lambda: all(len(logs(w)) == 1 for w in made.workers), 60, "one holds it all")
+        wait_until(lambda: all(w.ready() for w in made.workers), 30, "not ready")
+        yield made
+
+
+def test_whoever_is_asked_answers_for_all_or_not_at_all(deployment: Deployment) -> None:
+    first, second = deployment.workers
+    vector = json.dumps(text_vector("visitors may come to the ward"))
+    wait_until(
+        lambda: len(search(deployment, first, *ABOUT_WARDS, vector)) == MEMORIES - 3,
+        20,
+        "not every memory is indexed",
+    )
+    for question in (ABOUT_NOOR, (*ABOUT_WARDS, vector)):
+        found = search(deployment, first, *question)
+        assert found == search(deployment, second, *question)
+        assert len({hit["origin"] for hit in found}) == PARTITIONS
+        ordered = [hit["similarity"] for hit in found]
+        assert ordered == sorted(ordered, reverse=True)
+    whole = search(deployment, first, *ABOUT_NOOR)
+    second.end(signal.SIGKILL)
+    # Until the group has noticed, nobody has the other half.
+    lost = run_search(deployment, first, *ABOUT_NOOR)
+    assert (lost.returncode, lost.stdout) == (1, "")
+    assert "no worker answers for" in lost.stderr
+    wait_until(lambda: len(logs(first)) == PARTITIONS, 30, "nobody took over")
+    wait_until(lambda: search(deployment, first, *ABOUT_NOOR) == whole, 20, "not as before")
+
+
+def test_pages_of_a_worker_say_what_stops_it(kafka: KafkaBroker, tmp_path: Path) -> None:
+    with Deployment(kafka.bootstrap, tmp_path) as deployment:
+        deployment.compact(deployment.memory)
+        deployment.produce(deployment.decisions, [b"sealed all the same"])
+        worker = deployment.start_worker("sealer")
+        wait_until(lambda: stopped_parts(worker) == 1, 30, "nothing stops, or too much")
+        status, body = page(worker, "/readyz")
+        (problem,) = json.loads(body)["problems"]
+        assert status == 503
+        assert "cleanup.policy" in problem
+        assert deployment.memory in problem
+        status, body = page(worker, "/healthz")
+        assert (status, json.loads(body)) == (200, {"alive": True})
+        told = page(worker, "/metrics")[1]
+        label = f'partition="0",reason="policy",role="sealer",topic="{deployment.memory}"'
+        assert f"attestream_partition_stopped{{{label}}} 1.0" in told
+        label = f'partition="0",topic="{deployment.decisions}"'
+        sealed = f"attestream_sealed_records_total{{{label}}} 1.0"
+        wait_until(lambda: sealed in page(worker, "/metrics")[1], 20, "the other is not sealed")
+        assert page(worker, "/v1/search/decisions")[0] == 405
+        assert worker.end(signal.SIGTERM) == 0
+
+
+def stopped_parts(worker: Worker) -> int:
+    """How many parts are stopped, once all others run; else 0."""
+    states = [part["state"] for part in worker.status().get("parts", [])]
+    return states.count("stopped") if set(states) == {"stopped", "running"} else 0
+
+
+def run_search(deployment: Deployment, worker: Worker, *question: str) -> Any:
+    url = {"ATTESTREAM_URL": f"http://127.0.0.1:{worker.port}"}
+    asker = replace(deployment, extra=deployment.extra | url)
+    return asker.run("search", *question, "--json", check=False)
+
+
+def search(deployment: Deployment, worker: Worker, *question: str) -> list[dict[str, Any]]:
+    done = run_search(deployment, worker, *question)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def logs(worker: Worker) -> list[str]:
+    """The decision logs whose indexes this worker holds."""
+    status, body = page(worker, "/v1/search/decisions", b'{"local": true}')
+    found: list[str] = json.loads(body)["logs"] if status == 200 else []
+    return found
+
+
+def page(worker: Worker, path: str, data: bytes | None = None) -> tuple[int, str]:
+    try:
+        url = f"http://127.0.0.1:{worker.port}{path}"
+        with urllib.request.urlopen(url, data=data, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
