@@ -2,8 +2,8 @@
 
 Read in this order: `audit` (what valid history is: its `trail`), `sealer` with `sealing_session`
 (how it grows), `recovery` over `history` (how a start finds its place), `anchors` (what is kept
-outside), `verifier` (how anyone checks it), `static_log` (how anyone reads it as files), `proving` (one
-record's proof).
+outside), `verifier` (how anyone checks it), `static_log` (how anyone reads it as files) and
+`proving` (how one record is proved).
 
 At the edges: `ports` what the world must keep · `engine`, `topology` and `jobs` whose partitions
 and what they are called · `kafka` and `embedded` the two engines · `objects` and `segments` what

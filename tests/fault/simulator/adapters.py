@@ -125,6 +125,8 @@ class Tenure:
     def __init__(self, member: str, generation: int) -> None:
         self.member, self.generation = member, generation
         self.ended = False
+        self.can_ask = False  # something was posted in it, and may be again
+        self.must_ask = False  # a writer was fenced since
 
 
 class SimulatedSource(SimulatedReader):
@@ -149,6 +151,7 @@ class SimulatedSource(SimulatedReader):
     async def post(self, posted: Posted) -> None:
         self._check_owned()
         tenure = self._tenure
+        tenure.can_ask, tenure.must_ask = True, False
 
         def post() -> None:
             self._group.post(tenure.member, tenure.generation, posted)
@@ -166,8 +169,13 @@ class SimulatedSource(SimulatedReader):
 class SimulatedWriter:
     """A `PartitionWriter` as `streams.kafka.writer` is one."""
 
-    def __init__(self, coordinator: Coordinator, network: Network) -> None:
-        self._coordinator, self._network = coordinator, network
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        network: Network,
+        fenced: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._coordinator, self._network, self._fenced = coordinator, network, fenced
         self.epoch: int | None = None
         self.is_confirmed = False
         self._usable = False
@@ -219,6 +227,9 @@ class SimulatedWriter:
         try:
             async with asyncio.timeout(APPEND_PATIENCE_S):
                 result = await transaction()
+        except FencedError:
+            self._fenced()
+            raise
         except (NoAnswerError, TimeoutError) as error:
             raise OutcomeUnknownError("no answer") from error
         self._usable = True

@@ -121,7 +121,16 @@ class Worker:
         return given.owns
 
     def _make_writer(self) -> PartitionWriter:
-        self._writers.append(SimulatedWriter(self.deployment.coordinator, self.deployment.network))
+        tenure = self._tenure
+        if tenure and tenure.must_ask:
+            self.deployment.laws.blame("fenced, and started again without asking the group")
+
+        def fenced() -> None:
+            if tenure is not None:
+                tenure.must_ask = tenure.can_ask
+
+        d = self.deployment
+        self._writers.append(SimulatedWriter(d.coordinator, d.network, fenced))
         return self._writers[-1]
 
     async def _seal(self, _topic: str, _partition: int) -> None:
