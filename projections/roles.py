@@ -81,13 +81,16 @@ def _index(d: Deployment, search: LocalSearch) -> RoleSpec:
         )
         origin = topology.origin(topic, partition)
         index = DecisionIndex(world, origin)
-        search.add("decisions", origin, DecisionSearch(index))
+        search.opening("decisions", origin, DecisionSearch(index))
         return index
 
     return RoleSpec(
         name=INDEX,
         sources=(topology.decisions,),
         make=make,
+        caught_up=lambda topic, partition: search.opened(
+            "decisions", topology.origin(topic, partition)
+        ),
         let_go=lambda topic, partition: search.remove(
             "decisions", topology.origin(topic, partition)
         ),
@@ -148,13 +151,16 @@ def _memory(d: Deployment, search: LocalSearch) -> RoleSpec:
 
     def make(topic: str, partition: int) -> MemoryIndex:
         index = MemoryIndex()
-        search.add("memory", topology.origin(topic, partition), MemorySearch(index))
+        search.opening("memory", topology.origin(topic, partition), MemorySearch(index))
         return index
 
     return RoleSpec(
         name=MEMORY,
         sources=(topology.memory,),
         make=make,
+        caught_up=lambda topic, partition: search.opened(
+            "memory", topology.origin(topic, partition)
+        ),
         let_go=lambda topic, partition: search.remove("memory", topology.origin(topic, partition)),
     )
 

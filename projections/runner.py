@@ -43,7 +43,11 @@ log = get_log("runner")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerWorld:
-    """One projection of one log. `idle_s`: quiet time after which the projection is told."""
+    """One projection of one log.
+
+    `idle_s`: quiet time after which the projection is told. `caught_up` is called each time an
+    opened projection has read what the log held when it was opened.
+    """
 
     name: str
     origin: str
@@ -53,6 +57,7 @@ class RunnerWorld:
     still_owns: Callable[[], Awaitable[bool]]
     lag_limit: int
     idle_s: float
+    caught_up: Callable[[], None] = lambda: None
 
 
 class PartitionRunner:
@@ -140,12 +145,16 @@ class _Following:
         offset = bounds.start if position.offset is None else position.offset
         walk = SealedWalk(self._world.origin, trail, position)
         measured, quiet_since, told = -LAG_S, self._clock.monotonic(), False
+        behind = True
         while True:
             fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=WAIT_MS)
             offset = fetched.next_offset
             for batch in walk.feed(fetched.records):
                 # A crash behind this line repeats the batch or not, as the projection saved it.
                 await projection.apply(batch)
+            if behind and offset >= bounds.end:
+                behind = False
+                self._world.caught_up()
             now = self._clock.monotonic()
             if fetched.records:
                 quiet_since, told = now, False

@@ -34,21 +34,36 @@ class IndexSearch(Protocol):
 
 
 class LocalSearch:
-    """The open indexes of this process, by kind and origin."""
+    """The open indexes of this process, by kind and origin.
+
+    An index that still reads what its log held when it was opened answers nothing: its answer
+    would be short, and nobody could tell.
+    """
 
     def __init__(self) -> None:
         self._indexes: dict[tuple[str, str], IndexSearch] = {}
+        self._opening: dict[tuple[str, str], IndexSearch] = {}
 
     def add(self, kind: str, origin: str, index: IndexSearch) -> None:
-        """An index was opened; it takes the place of an earlier one of the same log."""
+        """An index that has read its log."""
         self._indexes[kind, origin] = index
+
+    def opening(self, kind: str, origin: str, index: IndexSearch) -> None:
+        """An index that begins to read; it takes the place of an earlier one of the same log."""
+        self.remove(kind, origin)
+        self._opening[kind, origin] = index
+
+    def opened(self, kind: str, origin: str) -> None:
+        """The index that was opening has read its log."""
+        self._indexes[kind, origin] = self._opening.pop((kind, origin))
 
     def remove(self, kind: str, origin: str) -> None:
         """The log is not ours any more."""
         self._indexes.pop((kind, origin), None)
+        self._opening.pop((kind, origin), None)
 
     def origins(self, kind: str) -> list[str]:
-        """The logs of a kind whose indexes are here."""
+        """The logs of a kind whose indexes are here and have read them."""
         return sorted(origin for one, origin in self._indexes if one == kind)
 
     def answer(self, question: Question) -> list[dict[str, Any]]:

@@ -20,11 +20,15 @@ Make = Callable[[str, int], Projection]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSpec:
-    """One projection: its name, the source topics it reads, how its parts are made and left."""
+    """One projection: its name, the source topics it reads, how its parts are made and left.
+
+    `caught_up` is told of a part that has read what its log held when it was opened.
+    """
 
     name: str
     sources: tuple[str, ...]
     make: Make
+    caught_up: Callable[[str, int], None] = lambda _topic, _partition: None
     let_go: Callable[[str, int], None] = lambda _topic, _partition: None
 
 
@@ -64,6 +68,7 @@ class ProjectionService:
             still_owns=lambda: self._ownership.still_owns(topic, partition),
             lag_limit=d.settings.lag_limit,
             idle_s=d.settings.segment_idle_s,
+            caught_up=lambda: self._spec.caught_up(source, partition),
         )
         try:
             await PartitionRunner(world, d.health, d.clock).run()

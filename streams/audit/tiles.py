@@ -10,7 +10,7 @@ each of them lies in, and whoever can read fetches those tiles, together. At any
 most two tiles a level, of which 2^32 leaves have four.
 
     plan = inclusion_plan(index, size)
-    bodies = {tile: read(tile) for tile in plan.tiles(stored)}
+    bodies = {tile: read(tile) for tile in {tile_of(s, stored) for s in plan.subtrees}}
     proof = plan.hashes(TileNodes(stored, bodies.__getitem__))
 """
 
@@ -97,10 +97,6 @@ class ProofPlan(NamedTuple):
     def subtrees(self) -> frozenset[Subtree]:
         """Every subtree the hashes are made of."""
         return frozenset(subtree for group in self.groups for subtree in group)
-
-    def tiles(self, stored: int) -> list[Tile]:
-        """The tiles to read where tiles stand for a tree of `stored` leaves."""
-        return sorted({tile_of(subtree, stored) for subtree in self.subtrees})
 
     def hashes(self, node: Callable[[Subtree], bytes]) -> tuple[bytes, ...]:
         """The hashes, from the subtrees' roots."""

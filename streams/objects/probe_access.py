@@ -50,13 +50,12 @@ def _anonymous_read(c: Canaries) -> Outcome:
 
 def _anonymous_delete(c: Canaries) -> Outcome:
     canary = c.put("anonymous-delete")
-    request = RawRequest(
-        method="DELETE",
-        key=canary.key,
-        query={"versionId": canary.version_id},
-        identity=Identity.ANONYMOUS,
-    )
-    return c.refusal(canary, c.bucket.send_raw(request))
+    # A version is kept by its lock already: what must be refused is to hide it.
+    request = RawRequest(method="DELETE", key=canary.key, identity=Identity.ANONYMOUS)
+    answer = c.bucket.send_raw(request)
+    if any(version.is_delete_marker for version in c.versions(canary.key)):
+        return Outcome(Verdict.BROKEN, f"{answer.said}, and a delete marker is laid")
+    return c.refusal(canary, answer)
 
 
 def _expired_link(c: Canaries) -> Outcome:
@@ -208,8 +207,8 @@ CHECKS = (
     ),
     Check(
         check="D12",
-        promise="nobody deletes a version without credentials",
-        expected="4xx, and the version still reads as before",
+        promise="nobody deletes an object without credentials",
+        expected="4xx, and no delete marker",
         attempt=_anonymous_delete,
         needed=True,
         at_start=True,

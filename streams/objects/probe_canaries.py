@@ -98,12 +98,13 @@ class Canaries:
         return self.now() + timedelta(seconds=lock_s)
 
     def request(self, name: str, until: datetime, body: bytes | None = None) -> dict[str, Any]:
-        """A PutObject as the archive sends it, but for If-None-Match."""
+        """A PutObject as the archive sends it."""
         key = self.key(name)
         body = key.encode() if body is None else body
         return {
             "Key": key,
             "Body": body,
+            "IfNoneMatch": "*",
             "ChecksumAlgorithm": "SHA256",
             "ChecksumSHA256": checksum(body),
             "ObjectLockMode": LOCK_MODE,
@@ -138,6 +139,7 @@ class Canaries:
         """
         if over:
             request = self.request(name, self.until(lock_s), body)
+            del request["IfNoneMatch"]
             return self.stored(request, self.bucket.send_once("put_object", **request, **more))
         return self.stored(*self.create(name, lock_s, body, **more))
 
@@ -157,7 +159,7 @@ class Canaries:
         for number in range(PUT_TRIES):
             own_name = f"{name}-{number}" if number else name
             request = self.request(own_name, self.until(lock_s), body)
-            answer = self.bucket.send_once("put_object", **request, **more, IfNoneMatch="*")
+            answer = self.bucket.send_once("put_object", **request, **more)
             if answer.accepted or answer.refused:
                 return request, answer
             said = answer.said

@@ -88,7 +88,7 @@ def _versioning_stays(c: Canaries) -> Outcome:
 
 
 def _policy_obeyed(c: Canaries) -> Outcome:
-    resource = f"arn:aws:s3:::{c.bucket.name}/{c.key('denied')}"
+    resource = f"arn:aws:s3:::{c.bucket.name}/{c.key('denied')}/*"
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": resource}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
     before = c.bucket.send("get_bucket_policy").fields.get("Policy")
@@ -108,8 +108,8 @@ def _denied(c: Canaries) -> Outcome:
     pause = Event()
     answer = None
     # A policy takes a moment to be known everywhere.
-    for _ in range(POLICY_TRIES):
-        answer = c.bucket.send("put_object", **c.request("denied", c.until()))
+    for number in range(POLICY_TRIES):
+        answer = c.bucket.send("put_object", **c.request(f"denied/{number}", c.until()))
         if answer.refused:
             return Outcome(Verdict.HOLDS, answer.said)
         pause.wait(POLICY_PAUSE_S)

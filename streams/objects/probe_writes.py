@@ -26,7 +26,7 @@ Racer = Callable[[], Answer]
 def _not_written_twice(c: Canaries) -> Outcome:
     canary = c.put("once")
     again = {**c.request("once", c.until(), b"another"), "Key": canary.key}
-    answer = c.bucket.send("put_object", **again, IfNoneMatch="*")
+    answer = c.bucket.send("put_object", **again)
     outcome = judge_not_stored(answer, versions=len(c.versions(canary.key)) - 1)
     return outcome._replace(found=outcome.found.replace("stored", "stored over it"))
 
@@ -37,7 +37,7 @@ def _over_a_marker(c: Canaries) -> Outcome:
     if not marked.accepted:
         return Outcome(Verdict.UNTRIED, f"no delete marker could be laid: {marked.said}")
     again = {**c.request("marked", c.until(), b"another"), "Key": canary.key}
-    answer = c.bucket.send("put_object", **again, IfNoneMatch="*")
+    answer = c.bucket.send("put_object", **again)
     if answer.accepted or answer.refused:
         return Outcome(Verdict.HOLDS if answer.accepted else Verdict.BROKEN, answer.said)
     return Outcome(Verdict.UNSUPPORTED, answer.said)
@@ -57,7 +57,7 @@ def _race(c: Canaries, key: str, racers: Sequence[Racer]) -> Outcome:
 
 def _creation(c: Canaries, name: str, number: int) -> Racer:
     request = c.request(name, c.until(), f"racer {number}".encode())
-    return lambda: c.bucket.send_once("put_object", **request, IfNoneMatch="*")
+    return lambda: c.bucket.send_once("put_object", **request)
 
 
 def _completion(c: Canaries, name: str) -> Racer:

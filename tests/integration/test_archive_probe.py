@@ -25,7 +25,7 @@ from tests.support.local_s3 import READER, LocalS3
 from tests.support.lying_s3 import Lie, Reply, Request, lying_s3, without
 from tests.support.s3_fixtures import S3Server
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 CLOCK = SystemClock()
 
@@ -135,7 +135,7 @@ LIES: dict[str, tuple[Lie, set[str]]] = {
     ),
     "says deleted, and is not": (
         Lie(request=only(lambda _: Reply(status=204), is_delete)),
-        {"D3", "D12"},
+        {"D3"},
     ),
     "says refused, and deletes": (
         Lie(

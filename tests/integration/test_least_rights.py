@@ -36,6 +36,7 @@ USERS = tuple(dict.fromkeys(grant.user for grant in GRANTS))
 SOURCES = ("authz.decisions", "memory.mutations", "attestream.alerts")
 EVENTS, BAD, MEMORIES = 400, 2, 14
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.slow,
     pytest.mark.usefixtures("closed_connections"),
@@ -104,6 +105,29 @@ def test_each_role_works_with_its_rights_alone(
     assert deployment.end_all(signal.SIGTERM) == {0}
     for worker in workers.values():
         assert "uthorizationFailed" not in worker.log.read_text()
+
+
+def test_an_agent_that_is_not_let_in_holds_up_no_sealing(
+    secure_kafka: SecureKafka, tmp_path: Path
+) -> None:
+    made = Deployment(secure_kafka.bootstrap, tmp_path)
+    user = "no-agent"
+    secure_kafka.add_users(user)
+    secure_kafka.allow(
+        [Grant(user, kind, "*", "LITERAL", "ALL") for kind in ("TOPIC", "TRANSACTIONAL_ID")]
+        + [Grant(user, "GROUP", "attestream/", "PREFIXED", "READ")]
+        + [
+            Grant(user, "GROUP", f"{made.prefix}attestream.{role}", "LITERAL", "READ")
+            for role in ("sealer", "index", "archive")
+        ]
+    )
+    with made:
+        worker = as_user(secure_kafka, made, user).start_worker("sealer,index,archive")
+        made.produce(made.decisions, [b"sealed all the same"])
+        wait_until(lambda: made.archived(made.decisions) == 1, 60, "not sealed and archived")
+        wait_until(lambda: len(worker.status()["problems"]) == 1, 30, "more than the agent waits")
+        assert f"{made.prefix}attestream.faust" in worker.status()["problems"][0]
+        assert worker.end(signal.SIGTERM) == 0
 
 
 def check_logs(secured: SecureKafka, deployment: Deployment) -> None:

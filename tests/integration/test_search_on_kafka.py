@@ -15,10 +15,15 @@ from projections.cli.demo_data import decisions, memories, text_vector
 from tests.support.deployment import Deployment, Worker, wait_until
 from tests.support.kafka_broker import KafkaBroker
 
-EVENTS, MEMORIES, PARTITIONS = 300, 14, 2
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
-ABOUT_NOOR = ("decisions", "--tenant", "clinic", "--principal", "noor", "-k", "20")
-ABOUT_WARDS = ("memory", "--tenant", "clinic", "--namespace", "assistant", "-k", "20", "--vector")
+EVENTS, MEMORIES, REMEMBERED, PARTITIONS, HITS = 300, 14, 11, 2, 20
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.long]
+NOOR = {"tenant": "clinic", "principal": "noor", "k": HITS}
+WARD = {
+    "tenant": "clinic",
+    "namespace": "assistant",
+    "vector": text_vector("visitors may come to the ward"),
+    "k": HITS,
+}
 
 
 @pytest.fixture
@@ -41,26 +46,23 @@ def deployment(kafka: KafkaBroker, tmp_path: Path) -> Iterator[Deployment]:
 
 def test_whoever_is_asked_answers_for_all_or_not_at_all(deployment: Deployment) -> None:
     first, second = deployment.workers
-    vector = json.dumps(text_vector("visitors may come to the ward"))
-    wait_until(
-        lambda: len(search(deployment, first, *ABOUT_WARDS, vector)) == MEMORIES - 3,
-        20,
-        "not every memory is indexed",
-    )
-    for question in (ABOUT_NOOR, (*ABOUT_WARDS, vector)):
-        found = search(deployment, first, *question)
-        assert found == search(deployment, second, *question)
-        assert len({hit["origin"] for hit in found}) == PARTITIONS
-        ordered = [hit["similarity"] for hit in found]
+    wait_until(lambda: len(asked(first, "memory", WARD)[1]) == REMEMBERED, 20, "not all indexed")
+    for kind, question in (("decisions", NOOR), ("memory", WARD)):
+        status, hits = asked(first, kind, question)
+        assert (status, hits) == asked(second, kind, question)
+        assert {hit["origin"] for hit in hits} == origins(deployment, kind)
+        ordered = [hit["similarity"] for hit in hits]
         assert ordered == sorted(ordered, reverse=True)
-    whole = search(deployment, first, *ABOUT_NOOR)
+    found = search(deployment, second, "decisions", "--principal", "noor")
+    whole = asked(first, "decisions", NOOR)
+    assert [json.loads(line) for line in found.stdout.splitlines()] == whole[1]
     second.end(signal.SIGKILL)
     # Until the group has noticed, nobody has the other half.
-    lost = run_search(deployment, first, *ABOUT_NOOR)
+    lost = search(deployment, first, "decisions", "--principal", "noor")
     assert (lost.returncode, lost.stdout) == (1, "")
     assert "no worker answers for" in lost.stderr
     wait_until(lambda: len(logs(first)) == PARTITIONS, 30, "nobody took over")
-    wait_until(lambda: search(deployment, first, *ABOUT_NOOR) == whole, 20, "not as before")
+    wait_until(lambda: asked(first, "decisions", NOOR) == whole, 20, "not as before")
 
 
 def test_pages_of_a_worker_say_what_stops_it(kafka: KafkaBroker, tmp_path: Path) -> None:
@@ -92,16 +94,21 @@ def stopped_parts(worker: Worker) -> int:
     return states.count("stopped") if set(states) == {"stopped", "running"} else 0
 
 
-def run_search(deployment: Deployment, worker: Worker, *question: str) -> Any:
+def search(deployment: Deployment, worker: Worker, *question: str) -> Any:
     url = {"ATTESTREAM_URL": f"http://127.0.0.1:{worker.port}"}
     asker = replace(deployment, extra=deployment.extra | url)
-    return asker.run("search", *question, "--json", check=False)
+    arguments = (*question, "--tenant", "clinic", "-k", str(HITS), "--json")
+    return asker.run("search", *arguments, check=False)
 
 
-def search(deployment: Deployment, worker: Worker, *question: str) -> list[dict[str, Any]]:
-    done = run_search(deployment, worker, *question)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def asked(worker: Worker, kind: str, question: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
+    status, body = page(worker, f"/v1/search/{kind}", json.dumps(question).encode())
+    return status, json.loads(body)["hits"] if status == 200 else []
+
+
+def origins(deployment: Deployment, kind: str) -> set[str]:
+    source = {"decisions": deployment.decisions, "memory": deployment.memory}[kind]
+    return {deployment.origin(source, partition) for partition in range(PARTITIONS)}
 
 
 def logs(worker: Worker) -> list[str]:

@@ -100,6 +100,19 @@ async def test_a_log_nobody_holds_makes_it_an_error() -> None:
         assert (answer.status, answer.body["error"]) == (503, "no worker answers for o/d/2")
 
 
+async def test_an_index_that_still_reads_its_log_answers_nothing() -> None:
+    local = LocalSearch()
+    pages = SearchPages(local, lambda: cast("Engine", Cluster()), "")
+    for number in range(LOGS):
+        local.opening("decisions", TOPOLOGY.origin("d", number), Index(number / 10))
+    assert (await pages.answer("decisions", "{}")).status == 503
+    for number in range(LOGS):
+        local.opened("decisions", TOPOLOGY.origin("d", number))
+    assert similarities(await pages.answer("decisions", "{}")) == [0.2, 0.1, 0.0]
+    local.opening("decisions", TOPOLOGY.origin("d", 0), Index(0.9))
+    assert (await pages.answer("decisions", "{}")).status == 503
+
+
 async def test_workers_of_the_same_address_are_not_taken_for_one() -> None:
     same = "http://0.0.0.0:6066"
     answer = await worker(Cluster(same), [0, 1], same).answer("decisions", "{}")
