@@ -12,11 +12,9 @@ from tests.fault.simulator.campaign import run_all, run_on_all_cores
 from tests.fault.simulator.history import run_history
 from tests.fault.simulator.mixes import CELLS, MIXES
 
-pytestmark = pytest.mark.long
-
 # Long enough in virtual time for the checks of each minute, and so the dear ones.
-DAMAGED = [name for name, mix in MIXES.items() if mix.lasts_s]
-OTHERS = [name for name, mix in MIXES.items() if not mix.lasts_s and not mix.table]
+DAMAGED = [name for name, mix in MIXES.items() if mix.damages]
+OTHERS = [name for name, mix in MIXES.items() if not mix.damages and not mix.table]
 SEEDS, SEEDS_DAMAGED, SEEDS_A_CELL = 30, 12, 2
 SEEDS_LONG = int(os.environ.get("SEEDS", "2000"))
 

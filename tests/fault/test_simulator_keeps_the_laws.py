@@ -22,8 +22,6 @@ from tests.fault.simulator.network import FAIR, Network
 from tests.fault.simulator.partition_log import PartitionLog
 from tests.fault.simulator.transactions import Coordinator
 
-pytestmark = pytest.mark.long
-
 SUITES = (test_partition_reader, test_partition_writer, test_source_partition)
 # It measures time with the system's clock, which does not move here.
 ELSEWHERE = {"test_a_wait_is_bounded"}

@@ -1,13 +1,8 @@
 """What happens to a world from outside: producers, retention, operators, and damage."""
 
-from random import Random
-from typing import Protocol
-
 from streams.ports import NewRecord
-from tests.fault.simulator.loop import SimulatedLoop
-from tests.fault.simulator.mixes import Mix
-from tests.fault.simulator.network import Network
 from tests.fault.simulator.workers import Deployment, Worker
+from tests.fault.simulator.world import WORKERS, World
 
 __all__ = ["Actions"]
 
@@ -16,28 +11,13 @@ START_MS = 1_700_000_000_000
 PRODUCER = 1
 
 
-class _World(Protocol):
-    chance: Random
-    loop: SimulatedLoop
-    network: Network
-    mix: Mix
-    deployments: list[Deployment]
-    workers: dict[str, Worker]
-
-    def say(self, text: str) -> None: ...
-    def start(self, deployment: Deployment, slot: int) -> None: ...
-    def crash(self, worker: Worker) -> None: ...
-    def pause(self, worker: Worker) -> None: ...
-
-
 class Actions:
     """The actions a mix gives weights to; each is a method of its name."""
 
-    def __init__(self, world: _World) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
         self._serial = 0
-        self._names = list(world.mix.actions)
-        self._weights = list(world.mix.actions.values())
+        self._weights: dict[str, float] = {}
         self._idle_s = 0.0
 
     def begin(self, d: Deployment) -> None:
@@ -48,15 +28,29 @@ class Actions:
             d.source.trim(chance.randrange(3))
         if self._world.mix.table:
             self.records(d, 5)
-        for slot in range(2):
+        for slot in range(WORKERS):
             self._world.start(d, slot)
+
+    def begin_to_choose(self, *, damages: bool) -> None:
+        """Whether damages are among what may happen now."""
+        mix = self._world.mix
+        self._weights = {**mix.actions, **(mix.damages if damages else {})}
 
     def any_one(self) -> None:
         """One action by weight."""
-        chance = self._world.chance
-        name = chance.choices(self._names, self._weights)[0]
-        d = chance.choice(self._world.deployments)
         self._idle_s = 0.0
+        self._do(self._world.chance.choices(list(self._weights), list(self._weights.values()))[0])
+
+    def damage(self) -> None:
+        """Something that a sealer must notice, with records around it."""
+        chance, damages = self._world.chance, self._world.mix.damages
+        for d in self._world.deployments:
+            if chance.random() < 0.5:
+                self.records(d)
+        self._do(chance.choices(list(damages), list(damages.values()))[0])
+
+    def _do(self, name: str) -> None:
+        d = self._world.chance.choice(self._world.deployments)
         self._world.say(f"world: {name}")
         getattr(self, name)(d)
         self._world.say(f"    source {d.source.bounds()}, audit {d.audit.bounds()}")
@@ -144,7 +138,7 @@ class Actions:
         """Another leader has less of the source; producers go on."""
         low, end = max(d.source.start, d.laws.next_offset - 4), d.source.high_watermark
         if d.laws.has_begun and low < end:
-            d.laws.damages.add("cut")
+            self._source_changed(d, "cut")
             d.source.cut(self._world.chance.randrange(low, end))
             d.laws.source_lost(d.source.start, d.source.readable(d.source.start))
             self.records(d, self._world.chance.randrange(5))
@@ -152,7 +146,7 @@ class Actions:
     def recreate_source(self, d: Deployment) -> None:
         """The topic is deleted and made again, under the same name."""
         if d.laws.has_begun:
-            d.laws.damages.add("recreated")
+            self._source_changed(d, "recreated")
             d.source.cut(0)
             d.source.start = 0
             d.source.cut(0)
@@ -164,7 +158,7 @@ class Actions:
         """Somebody switches compaction on, and a record inside the log goes."""
         source = d.source
         if d.laws.has_begun and source.end > source.start + 1:
-            d.laws.damages.add("compacted")
+            self._source_changed(d, "compacted")
             source.policy = "compact"
             source.take_away(self._world.chance.randrange(source.start, source.end - 1))
             d.laws.source_lost(source.start, source.readable(source.start))
@@ -176,6 +170,10 @@ class Actions:
             d.laws.sent(d.coordinator.open_rows())
             d.audit.cut(d.audit.high_watermark - self._world.chance.randint(1, 8))
             d.laws.rebuilt(d.audit.readable())
+
+    def _source_changed(self, d: Deployment, damage: str) -> None:
+        d.laws.damages.add(damage)
+        d.laws.damaged_at = self._world.loop.time()
 
     def _mark(self, d: Deployment, commits: bool) -> None:
         d.source.mark(PRODUCER, commits=commits)

@@ -1,4 +1,4 @@
-"""One history: a world is built, things happen to it, faults end, and all must be sealed.
+"""One history: things happen to a world, faults end, and all must be sealed.
 
 Everything is drawn from the seed and the name of the mix, so a history can be run again.
 """
@@ -7,47 +7,25 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from random import Random
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from schemas.records import Record
-from streams.anchors import Claim
-from streams.audit.note import TrustedKeys, Vkey
-from streams.ports import Posted
-from streams.sealer import SealerLimits
-from streams.segments import claim_name
 from tests.fault.simulator.actions import Actions
-from tests.fault.simulator.adapters import (
-    SimulatedClock,
-    SimulatedObjects,
-    SimulatedSigner,
-    immediate,
-)
-from tests.fault.simulator.group import Group
-from tests.fault.simulator.laws import LogLaws, Signatures, Violation
-from tests.fault.simulator.loop import Process, SimulatedLoop, StuckError
-from tests.fault.simulator.mixes import CELLS, MIXES, NOT_YET, Mix
-from tests.fault.simulator.network import FAIR, Cell, Network, Planned
-from tests.fault.simulator.partition_log import PartitionLog
-from tests.fault.simulator.transactions import Coordinator
-from tests.fault.simulator.workers import Deployment, Worker
-from tests.support.memory_objects import MemoryObjectStore
+from tests.fault.simulator.laws import Violation
+from tests.fault.simulator.loop import StuckError
+from tests.fault.simulator.mixes import MIXES, NOT_YET
+from tests.fault.simulator.network import FAIR, Cell
+from tests.fault.simulator.world import World
 
 __all__ = ["Outcome", "run_history"]
 
-BASE_NAME, TOPIC = "simulated.example", "authz.decisions"
-KEY = Ed25519PrivateKey.from_private_bytes(b"\x09" * 32)
-WORKERS = 2
 SETTLE_S = 240.0
 IDLES, IDLE_S = 0.3, 20.0
+MINUTE_S = 70.0  # long enough for the checks of each minute
 TURNS = 12
-# Writes that come once in a history; of the others the table tries several.
-ONCE = {"claim", "genesis", "genesis commit", "confirm"}
-LIMITS = SealerLimits(records_max=3, tail_records_max=7)
+ANY_TIME, IDLE, DOWN = "any time", "idle", "down"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,275 +47,21 @@ class Outcome:
         return f"{self.violation or 'every law held'}\n    replay: {replay}"
 
 
-@dataclass(slots=True)
-class World:
-    """All servers, all processes and the weather of one history."""
-
-    seed: int
-    mix: Mix
-    name: str
-    trace: Callable[[str], None] | None = None
-    loop: SimulatedLoop = field(init=False)
-    chance: Random = field(init=False)
-    network: Network = field(init=False)
-    store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
-    deployments: list[Deployment] = field(default_factory=list)
-    workers: dict[str, Worker] = field(default_factory=dict)
-    processes: list[Process] = field(default_factory=list)
-    stops: int = 0
-    restarts: bool = True
-
-    def __post_init__(self) -> None:
-        self.loop = SimulatedLoop(Random(f"{self.name}/{self.seed}/order"))
-        self.chance = Random(f"{self.name}/{self.seed}/world")
-        weather = Random(f"{self.name}/{self.seed}/weather")
-        self.network = Network(self.loop, weather, self.mix.weather, self.aftermath, self.say)
-        if self.mix.table:
-            cell = CELLS[self.seed % len(CELLS)]
-            number = 1 if cell.write in ONCE else 1 + self.seed // len(CELLS) % 3
-            self.network.planned = [Planned(cell, number)]
-
-    def say(self, text: str) -> None:
-        if self.trace is not None:
-            self.trace(f"{self.loop.time():9.4f} {text}")
-
-    def blame(self, text: str) -> None:
-        self.say(f"VIOLATION {text}")
-        self.loop.fail(Violation(text))
-
-    def build(self) -> None:
-        """The servers' side, and nobody who asks them yet."""
-        origin = f"{BASE_NAME}/{TOPIC}/0"
-        signatures = Signatures(self.blame)
-        key = SimulatedSigner(KEY, self.network, lambda _message: None)
-        keys = TrustedKeys([Vkey(BASE_NAME, key.algorithm, key.public_key)])
-        for number in range(2 if self.mix.twin else 1):
-            source = PartitionLog(TOPIC, topic_id=f"source-{number}")
-            audit = PartitionLog(f"audit.{TOPIC}", topic_id=f"audit-{number}")
-            laws = LogLaws(
-                origin=origin,
-                keys=keys,
-                signatures=signatures,
-                tail_max=LIMITS.tail_records_max,
-                blame=self.blame,
-                has_twin=self.mix.twin,
-                claimed=lambda topic_id=audit.topic_id: self._claimed(origin, topic_id),  # type: ignore[misc]
-            )
-            coordinator = Coordinator(audit, self.loop, self.network.chance)
-            group = Group(TOPIC, self.loop, self.network.chance)
-            self._obey(laws, source, coordinator, group)
-            deployment = Deployment(
-                origin=origin,
-                source=source,
-                audit=audit,
-                coordinator=coordinator,
-                group=group,
-                laws=laws,
-                network=self.network,
-                objects=SimulatedObjects(self.store, self.network),
-                keys=keys,
-                signer=self._signer,
-                limits=LIMITS,
-            )
-            self.deployments.append(deployment)
-
-    def start(self, deployment: Deployment, slot: int) -> None:
-        """Start a process where there is none that lives."""
-        place = f"{self.deployments.index(deployment)}.{slot}"
-        before = self.workers.get(place)
-        if before is not None and not before.process.is_dead:
-            return
-        name = f"{place}#{len(self.processes)}"
-        worker = Worker(deployment, name, SimulatedClock(self.loop))
-        self.workers[place] = worker
-        self.processes.append(worker.process)
-        self.say(f"{name} starts")
-        self.loop.spawn(worker.process, worker.run())
-
-    def crash(self, worker: Worker) -> None:
-        """End a process where it stands; another one takes its place after a while."""
-        self.say(f"{worker.process.name} is killed")
-        worker.process.is_dead = True
-        if self.restarts:
-            slot = int(worker.process.name.split(".")[1].split("#")[0])
-            delay = self.chance.uniform(0.1, 8.0)
-            self.loop.later(delay, self.start, worker.deployment, slot)
-
-    def pause(self, worker: Worker) -> None:
-        """Stop a process; its group and its predecessor's locks know nothing of it."""
-        if not worker.process.is_running:
-            return
-        self.say(f"{worker.process.name} is paused")
-        worker.process.is_paused = True
-        self.loop.later(self.chance.uniform(0.5, 40.0), self.wake, worker)
-
-    def wake(self, worker: Worker) -> None:
-        if worker.process.is_paused:
-            self.say(f"{worker.process.name} wakes up")
-            self.loop.wake(worker.process)
-
-    def aftermath(self, kind: str, process: Process) -> None:
-        """What follows a fault of a write."""
-        for d in self.deployments:
-            d.laws.check(d.audit.readable())
-        worker = next((w for w in self.workers.values() if w.process is process), None)
-        if worker is None or kind == "retry":
-            return
-        if kind == "restart":
-            self.crash(worker)
-        elif kind == "zombie":
-            self.pause(worker)
-        if kind != "restart":
-            self.loop.later(self.chance.uniform(0, 2.0), worker.deployment.group.move)
-
-    def is_stopped(self, deployment: Deployment) -> bool:
-        return any(
-            w.stopped is not None
-            for w in self.workers.values()
-            if w.deployment is deployment and w.process.is_running
-        )
-
-    def is_settled(self) -> bool:
-        return all(
-            (d.laws.is_sealed and d.coordinator.is_idle) or self.is_stopped(d)
-            for d in self.deployments
-        )
-
-    def _claimed(self, origin: str, audit_topic_id: str) -> int | None:
-        stored = immediate(self.store.get(claim_name(origin)))
-        claim = None if stored is None else Claim.parse(stored)
-        return claim.first_offset if claim and claim.audit_topic_id == audit_topic_id else None
-
-    def _signer(self, laws: LogLaws) -> SimulatedSigner:
-        def recorded(message: bytes) -> None:
-            text = laws.signatures.signed(message)
-            self.say(f"signed: size {text.size}")
-            laws.signing(text)
-
-        return SimulatedSigner(KEY, self.network, recorded)
-
-    def _obey(
-        self, laws: LogLaws, source: PartitionLog, coordinator: Coordinator, group: Group
-    ) -> None:
-        def decided(rows: list[Record]) -> None:
-            laws.decided(rows)
-            first, last = (rows[0].offset, rows[-1].offset) if rows else (0, -1)
-            sizes = f"{len(laws.leaves)} leaves, {laws.signed_size} of them signed"
-            self.say(f"committed: audit offsets {first} to {last}, now {sizes}")
-
-        def accepted(new: Posted, old: Posted | None) -> None:
-            self.say(f"posted: offset {new.offset}, size {new.size}")
-            laws.accepted(new, old, is_late=self.network.is_late)
-
-        source.on_readable = laws.produced
-        coordinator.decided = decided
-        coordinator.marker_s = lambda: self.network.chance.uniform(
-            0, self.network.weather.marker_s
-        )
-        group.accepted = accepted
-
-
-async def _live(world: World, actions: Actions) -> None:
-    """The whole history."""
-    world.build()
-    for d in world.deployments:
-        actions.begin(d)
-    housekeeping = asyncio.create_task(_expire_members(world))
-    for _ in range(world.chance.randint(*world.mix.count)):
-        actions.any_one()
-        await asyncio.sleep(actions.pause_s())
-    if world.network.planned:
-        await _until_struck(world, actions)
-    _end_faults(world)
-    await _settle(world)
-    await _start_elsewhere(world, actions)
-    await _settle(world)
-    housekeeping.cancel()
-
-
-async def _until_struck(world: World, actions: Actions) -> None:
-    """Give the planned fault an occasion, and then some time."""
-    (d,), cell = world.deployments, world.network.planned[0].cell
-    if cell.write == "confirm":
-        actions.lose_records(d)
-    for turn in range(TURNS):
-        if world.network.hit:
-            break
-        if cell.write == "start":
-            actions.rebalance(d)
-        elif cell.write != "confirm":
-            actions.records(d, 1 + turn % 4)
-        await asyncio.sleep(2.0)
-    await asyncio.sleep(world.chance.uniform(0, 5.0))
-
-
-async def _expire_members(world: World) -> None:
-    while True:
-        await asyncio.sleep(1.0)
-        for d in world.deployments:
-            d.group.expire()
-
-
-def _end_faults(world: World) -> None:
-    world.say("faults end")
-    world.network.weather, world.network.planned = FAIR, []
-    world.network.unreachable.clear()
-    for worker in list(world.workers.values()):
-        world.wake(worker)
-    for d in world.deployments:
-        for slot in range(WORKERS):
-            world.start(d, slot)
-
-
-async def _settle(world: World) -> None:
-    """Wait until all is sealed or stopped, then ask whether that was right."""
-    lasts = world.loop.time() + world.mix.lasts_s
-    deadline = world.loop.time() + SETTLE_S
-    await asyncio.sleep(0.5)  # markers and answers on their way
-    while world.loop.time() < lasts or not world.is_settled():
-        if world.loop.time() > deadline:
-            break
-        await asyncio.sleep(0.5)
-    world.say("the end is judged")
-    for d in world.deployments:
-        world.stops += world.is_stopped(d)
-        d.laws.source_end = d.source.end
-        d.laws.check_end(d.audit.readable(), is_stopped=world.is_stopped(d))
-
-
-async def _start_elsewhere(world: World, actions: Actions) -> None:
-    """Perhaps retention passes all that was sealed long ago; then start on other machines."""
-    if world.chance.random() < IDLES:
-        for d in world.deployments:
-            actions.leave_markers(d)
-        await asyncio.sleep(IDLE_S)
-        for d in world.deployments:
-            actions.trim_all_sealed(d)
-    world.say("all start elsewhere")
-    world.restarts = False
-    for worker in list(world.workers.values()):
-        world.crash(worker)
-    for d in world.deployments:
-        for slot in range(WORKERS):
-            world.start(d, slot)
-        actions.records(d)
-
-
 def run_history(seed: int, mix: str, trace: Callable[[str], None] | None = None) -> Outcome:
     """Run the history of a seed and a mix."""
     world = World(seed, MIXES[mix], mix, trace)
-    actions = Actions(world)
+    history = _History(world)
     violation = ""
     with _logs_into(world.say):
         try:
-            world.loop.run_until_complete(_live(world, actions))
+            world.loop.run_until_complete(history.run())
         except (Violation, StuckError) as found:
             violation = str(found)
         except Exception as error:  # noqa: BLE001 - a defect of the sealer is a violation too
             violation = f"raised {error!r}"
         world.network.is_over = True
         world.loop.bury(world.processes)
-    tolerated = next((n for n in world.mix.tolerated if violation.startswith(NOT_YET[n][0])), "")
+    tolerated = next((n for n in history.tolerated if violation.startswith(NOT_YET[n][0])), "")
     return Outcome(
         seed=seed,
         mix=mix,
@@ -347,8 +71,106 @@ def run_history(seed: int, mix: str, trace: Callable[[str], None] | None = None)
         steps=world.loop.steps,
         leaves=sum(len(d.laws.leaves) for d in world.deployments),
         signed=world.deployments[0].laws.signatures.count,
-        stops=world.stops,
+        stops=history.stops,
     )
+
+
+class _History:
+    """The phases of a history. Damage comes at any time, when all is idle, or when all is down."""
+
+    def __init__(self, world: World) -> None:
+        self.stops = 0
+        self._world, self._mix = world, world.mix
+        self._actions = Actions(world)
+        self._when = world.chance.choice((ANY_TIME, IDLE, DOWN)) if self._mix.damages else ""
+        # A running sealer may have fetched beyond a cut; one that starts sees all there is to see.
+        self.tolerated = () if self._when == DOWN else self._mix.tolerated
+
+    async def run(self) -> None:
+        world, actions = self._world, self._actions
+        world.build()
+        world.network.retention = lambda: actions.trim(world.deployments[0])
+        for d in world.deployments:
+            actions.begin(d)
+        housekeeping = asyncio.create_task(self._expire_members())
+        await self._faults()
+        world.say("faults end")
+        world.network.weather, world.network.planned = FAIR, []
+        world.network.unreachable.clear()
+        for worker in list(world.workers.values()):
+            world.wake(worker)
+        world.start_all()
+        await self._settle(MINUTE_S if self._when == ANY_TIME else 0.0)
+        if self._when == IDLE:
+            actions.damage()
+            await self._settle(MINUTE_S)
+        await self._start_elsewhere()
+        await self._settle(0.0)
+        housekeeping.cancel()
+
+    async def _faults(self) -> None:
+        world, actions = self._world, self._actions
+        actions.begin_to_choose(damages=self._when == ANY_TIME)
+        for _ in range(world.chance.randint(*self._mix.count)):
+            actions.any_one()
+            await asyncio.sleep(actions.pause_s())
+        if world.network.planned:
+            await self._until_struck()
+
+    async def _until_struck(self) -> None:
+        """Give the planned fault an occasion, and then some time."""
+        world, actions = self._world, self._actions
+        (d,), cell = world.deployments, world.network.planned[0].cell
+        if cell.write == "confirm":
+            actions.lose_records(d)
+        for turn in range(TURNS):
+            if world.network.hit:
+                break
+            if cell.write == "start":
+                actions.rebalance(d)
+            elif cell.write != "confirm":
+                actions.records(d, 1 + turn % 4)
+            await asyncio.sleep(2.0)
+        await asyncio.sleep(world.chance.uniform(0, 5.0))
+
+    async def _expire_members(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            for d in self._world.deployments:
+                d.group.expire()
+
+    async def _settle(self, lasts_s: float) -> None:
+        """Wait until all is sealed or stopped, then ask whether that was right."""
+        world = self._world
+        began = world.loop.time()
+        await asyncio.sleep(0.5)  # markers and answers on their way
+        while world.loop.time() < began + lasts_s or not world.is_settled():
+            if world.loop.time() > began + SETTLE_S:
+                break
+            await asyncio.sleep(0.5)
+        world.say("the end is judged")
+        for d in world.deployments:
+            is_stopped = world.is_stopped(d)
+            self.stops += is_stopped
+            d.laws.check_end(d.audit.readable(), is_stopped=is_stopped)
+
+    async def _start_elsewhere(self) -> None:
+        """Perhaps retention passes all that was sealed long ago; then start on other machines."""
+        world, actions = self._world, self._actions
+        if world.chance.random() < IDLES:
+            for d in world.deployments:
+                actions.leave_markers(d)
+            await asyncio.sleep(IDLE_S)
+            for d in world.deployments:
+                actions.trim_all_sealed(d)
+        world.say("all start elsewhere")
+        world.restarts = False
+        world.crash_all()
+        if self._when == DOWN:
+            actions.damage()
+        world.start_all()
+        for d in world.deployments:
+            actions.records(d)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from streams.audit.note import TrustedKeys
 from streams.audit.trail import Trail
 from streams.errors import BreakError
 from streams.ports import Posted
+from tests.fault.simulator.partition_log import PartitionLog
 
 __all__ = ["LogLaws", "Signatures", "Violation"]
 
@@ -41,8 +42,9 @@ RIGHT_REASONS = {
     "cut": {"source_changed", "gap"},
     "recreated": {"identity", "source_changed", "gap"},
     "compacted": {"policy", "source_changed"},
-    "audit cut": {"rollback", "broken", "hanging_transaction", "source_changed"},
+    "audit cut": {"rollback", "broken", "hanging_transaction", "source_changed", "gap"},
 }
+SOURCE_DAMAGES = {"cut", "recreated", "compacted"}
 
 
 class Signatures:
@@ -97,6 +99,7 @@ class LogLaws:
     """The laws of one audit partition and its source."""
 
     origin: str
+    source: PartitionLog
     keys: TrustedKeys
     signatures: Signatures
     tail_max: int
@@ -112,7 +115,7 @@ class LogLaws:
     posted: set[tuple[int, bytes]] = field(default_factory=set)
     broken: str = ""
     has_begun: bool = False
-    source_end: int = 0
+    damaged_at: float = 0.0  # when the source was changed last
     _first: int | None = None
     _trail: Trail = field(init=False)
     _frontier: Frontier = field(default_factory=Frontier)
@@ -208,7 +211,7 @@ class LogLaws:
         self._frontier.append(record.leaf)
         self.roots.append(self._frontier.root())
         self.signatures.committed(index + 1, self.roots[-1], self.roots[-2])
-        if self.damages & {"cut", "recreated", "compacted"}:
+        if self.damages & SOURCE_DAMAGES:
             if leaf not in self.ever:
                 self.blame(f"leaf {index} is of no record the source ever held")
             return
@@ -254,12 +257,25 @@ class LogLaws:
         if reason not in right:
             self.blame(f"false stop: {reason}: {why}")
 
+    def resumed(self, since: float) -> None:
+        """The one who may write goes on, having looked at the source after `since`."""
+        if not self.damages & SOURCE_DAMAGES or since <= self.damaged_at:
+            return
+        for leaf in self.leaves[max(self.signed_size - 1, 0) :]:
+            if leaf.source_offset >= self.source.start and not self._is_held(leaf):
+                self.blame("sealing was resumed behind a leaf that its source does not hold")
+
+    def _is_held(self, leaf: _Leaf) -> bool:
+        held = self.source.readable(leaf.source_offset)
+        return bool(held) and leaf_of(held[0]) == leaf
+
     # The end
 
     @property
     def is_sealed(self) -> bool:
         """All the source holds is under a checkpoint."""
-        return self.has_begun and self.signed_size == len(self.leaves) == len(self.due)
+        size = len(self.leaves)
+        return self.has_begun and self.signed_size == size and self.leaves == self.due
 
     def check_end(self, rows: Sequence[Record], *, is_stopped: bool) -> None:
         """Walk the whole log again, with signatures, and compare it with the source."""
@@ -278,8 +294,7 @@ class LogLaws:
 
     def _what_is_wrong(self) -> str:
         last = self.leaves[-1]
-        held = {leaf.source_offset: leaf for leaf in self.truth}
-        if held.get(last.source_offset, last) != last or last.source_offset >= self.source_end:
+        if last.source_offset >= self.source.start and not self._is_held(last):
             return "the last leaf is not what its source holds"
         return "a leaf before the last one is not what its source holds"
 

@@ -65,7 +65,11 @@ class Cell(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What becomes of the `number`-th call of `cell.write`, counted from 1."""
+    """What becomes of the `number`-th call of `cell.write`, counted from 1.
+
+    A call the server refused, as it does a fenced one's, was neither lost nor applied: then it is
+    the next one.
+    """
 
     cell: Cell
     number: int
@@ -82,6 +86,7 @@ class Weather:
     interruptions: float = 0.0  # of any call, without a fault of its own
     slow: float = 0.02
     slow_s: float = 1.0
+    retention: float = 0.0  # how often it passes right behind a look at the bounds
     sign_s: float = 0.01
     marker_s: float = 0.01
 
@@ -98,6 +103,7 @@ class Network:
     weather: Weather
     aftermath: Callable[[str, Process], None]
     say: Callable[[str], None]
+    retention: Callable[[], None] = lambda: None
     planned: list[Planned] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
     hit: Counter[Cell] = field(default_factory=Counter)
@@ -108,7 +114,10 @@ class Network:
     async def read(self, call: str, do: Callable[[], T]) -> T:
         """Ask for something that changes nothing; raises NoAnswerError."""
         is_lost = self.chance.random() < self.weather.read_faults
-        return await self._ask(call, do, Cell(call, "lost", "retry") if is_lost else None)
+        outcome = await self._ask(call, do, Cell(call, "lost", "retry") if is_lost else None)
+        if call == "bounds" and self.chance.random() < self.weather.retention:
+            self.retention()
+        return outcome
 
     async def sign(self, do: Callable[[], T]) -> T:
         """Ask the signer, who may have signed although nobody heard of it."""
@@ -122,12 +131,19 @@ class Network:
         self.seen[call] += 1
         cell = None
         for planned in self.planned:
-            if planned.cell.write == call and planned.number == self.seen[call]:
+            is_due = planned.cell.write == call and planned.number <= self.seen[call]
+            if is_due and not self.hit[planned.cell]:
                 cell = planned.cell
         if cell is None and self.chance.random() < self.weather.write_faults:
             fate = "late" if self.chance.random() < self.weather.late else ""
             cell = Cell(call, fate or self.chance.choice(FATES), self.chance.choice(AFTERMATHS))
         return await self._ask(call, do, cell)
+
+    def marker_s(self) -> float:
+        """How long a marker is on its way."""
+        if self.chance.random() < self.weather.slow:
+            return self.chance.uniform(0, self.weather.slow_s)
+        return self.chance.uniform(0, self.weather.marker_s)
 
     async def _ask(self, call: str, do: Callable[[], T], cell: Cell | None) -> T:
         process = PROCESS.get()

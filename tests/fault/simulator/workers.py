@@ -68,6 +68,7 @@ class Worker:
         self._health = _PagingHealth(self)
         self._writers: list[SimulatedWriter] = []
         self._tenure: Tenure | None = None
+        self._began_at: float | None = None
 
     async def run(self) -> None:
         """Until the process ends."""
@@ -95,8 +96,20 @@ class Worker:
         confirmed = self._writers[-1].is_confirmed if self._writers else False
         d.laws.stopped(reason, why, by_writer=confirmed or epoch == d.coordinator.epoch)
 
+    def began(self) -> None:
+        """The sealer of this process recovers."""
+        self.stopped = None
+        self._began_at = self._clock.monotonic()
+
+    def resumed(self) -> None:
+        """It is sealing; told more than once."""
+        began_at, self._began_at = self._began_at, None
+        d = self.deployment
+        if began_at is not None and self._writers[-1].epoch == d.coordinator.epoch:
+            d.laws.resumed(began_at)
+
     def let_go(self) -> None:
-        """The sealer of this process ended or starts over."""
+        """The sealer of this process ended."""
         self.stopped = None
 
     async def _is_member(self) -> bool:
@@ -185,7 +198,11 @@ class _PagingHealth(Health):
 
     def starting(self, part: Part, *, lag_limit: int | None = None) -> None:
         super().starting(part, lag_limit=lag_limit)
-        self._worker.let_go()
+        self._worker.began()
+
+    def running(self, part: Part, *, lag: int | None = None, done: int | None = None) -> None:
+        super().running(part, lag=lag, done=done)
+        self._worker.resumed()
 
     def stopped(self, part: Part, kind: str, why: str) -> None:
         super().stopped(part, kind, why)

@@ -1,0 +1,217 @@
+"""The world of one history: servers, processes and weather, and the laws that watch them.
+
+Everything is drawn from the seed and the name of the mix, so a history can be run again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from schemas.records import Record
+from streams.anchors import Claim
+from streams.audit.note import TrustedKeys, Vkey
+from streams.ports import Posted
+from streams.sealer import SealerLimits
+from streams.segments import claim_name
+from tests.fault.simulator.adapters import (
+    SimulatedClock,
+    SimulatedObjects,
+    SimulatedSigner,
+    immediate,
+)
+from tests.fault.simulator.group import Group
+from tests.fault.simulator.laws import LogLaws, Signatures, Violation
+from tests.fault.simulator.loop import Process, SimulatedLoop
+from tests.fault.simulator.mixes import CELLS, Mix
+from tests.fault.simulator.network import Network, Planned
+from tests.fault.simulator.partition_log import PartitionLog
+from tests.fault.simulator.transactions import Coordinator
+from tests.fault.simulator.workers import Deployment, Worker
+from tests.support.memory_objects import MemoryObjectStore
+
+__all__ = ["WORKERS", "World"]
+
+BASE_NAME, TOPIC = "simulated.example", "authz.decisions"
+KEY = Ed25519PrivateKey.from_private_bytes(b"\x09" * 32)
+WORKERS = 2
+LIMITS = SealerLimits(records_max=3, tail_records_max=7)
+# Writes that come once in a history; of the others the table tries several.
+ONCE = {"claim", "genesis", "genesis commit", "confirm"}
+
+
+@dataclass(slots=True)
+class World:
+    """All servers, all processes and the weather of one history."""
+
+    seed: int
+    mix: Mix
+    name: str
+    trace: Callable[[str], None] | None = None
+    loop: SimulatedLoop = field(init=False)
+    chance: Random = field(init=False)
+    network: Network = field(init=False)
+    store: MemoryObjectStore = field(default_factory=MemoryObjectStore)
+    deployments: list[Deployment] = field(default_factory=list)
+    workers: dict[str, Worker] = field(default_factory=dict)
+    processes: list[Process] = field(default_factory=list)
+    stops: int = 0
+    restarts: bool = True
+
+    def __post_init__(self) -> None:
+        self.loop = SimulatedLoop(Random(f"{self.name}/{self.seed}/order"))
+        self.chance = Random(f"{self.name}/{self.seed}/world")
+        weather = Random(f"{self.name}/{self.seed}/weather")
+        self.network = Network(self.loop, weather, self.mix.weather, self.aftermath, self.say)
+        if self.mix.table:
+            cell = CELLS[self.seed % len(CELLS)]
+            number = 1 if cell.write in ONCE else 1 + self.seed // len(CELLS) % 3
+            self.network.planned = [Planned(cell, number)]
+
+    def say(self, text: str) -> None:
+        if self.trace is not None:
+            self.trace(f"{self.loop.time():9.4f} {text}")
+
+    def blame(self, text: str) -> None:
+        self.say(f"VIOLATION {text}")
+        self.loop.fail(Violation(text))
+
+    def build(self) -> None:
+        """The servers' side, and nobody who asks them yet."""
+        origin = f"{BASE_NAME}/{TOPIC}/0"
+        signatures = Signatures(self.blame)
+        key = SimulatedSigner(KEY, self.network, lambda _message: None)
+        keys = TrustedKeys([Vkey(BASE_NAME, key.algorithm, key.public_key)])
+        for number in range(2 if self.mix.twin else 1):
+            source = PartitionLog(TOPIC, topic_id=f"source-{number}")
+            audit = PartitionLog(f"audit.{TOPIC}", topic_id=f"audit-{number}")
+            laws = LogLaws(
+                origin=origin,
+                source=source,
+                keys=keys,
+                signatures=signatures,
+                tail_max=LIMITS.tail_records_max,
+                blame=self.blame,
+                has_twin=self.mix.twin,
+                claimed=lambda topic_id=audit.topic_id: self._claimed(origin, topic_id),  # type: ignore[misc]
+            )
+            coordinator = Coordinator(audit, self.loop, self.network.chance)
+            group = Group(TOPIC, self.loop, self.network.chance)
+            self._obey(laws, source, coordinator, group)
+            deployment = Deployment(
+                origin=origin,
+                source=source,
+                audit=audit,
+                coordinator=coordinator,
+                group=group,
+                laws=laws,
+                network=self.network,
+                objects=SimulatedObjects(self.store, self.network),
+                keys=keys,
+                signer=self._signer,
+                limits=LIMITS,
+            )
+            self.deployments.append(deployment)
+
+    def start(self, deployment: Deployment, slot: int) -> None:
+        """Start a process where there is none that lives."""
+        place = f"{self.deployments.index(deployment)}.{slot}"
+        before = self.workers.get(place)
+        if before is not None and not before.process.is_dead:
+            return
+        name = f"{place}#{len(self.processes)}"
+        worker = Worker(deployment, name, SimulatedClock(self.loop))
+        self.workers[place] = worker
+        self.processes.append(worker.process)
+        self.say(f"{name} starts")
+        self.loop.spawn(worker.process, worker.run())
+
+    def start_all(self) -> None:
+        for deployment in self.deployments:
+            for slot in range(WORKERS):
+                self.start(deployment, slot)
+
+    def crash_all(self) -> None:
+        for worker in list(self.workers.values()):
+            self.crash(worker)
+
+    def crash(self, worker: Worker) -> None:
+        """End a process where it stands; another one takes its place after a while."""
+        self.say(f"{worker.process.name} is killed")
+        worker.process.is_dead = True
+        if self.restarts:
+            slot = int(worker.process.name.split(".")[1].split("#")[0])
+            delay = self.chance.uniform(0.1, 8.0)
+            self.loop.later(delay, self.start, worker.deployment, slot)
+
+    def pause(self, worker: Worker) -> None:
+        """Stop a process; its group and its predecessor's locks know nothing of it."""
+        if not worker.process.is_running:
+            return
+        self.say(f"{worker.process.name} is paused")
+        worker.process.is_paused = True
+        self.loop.later(self.chance.uniform(0.5, 40.0), self.wake, worker)
+
+    def wake(self, worker: Worker) -> None:
+        if worker.process.is_paused:
+            self.say(f"{worker.process.name} wakes up")
+            self.loop.wake(worker.process)
+
+    def aftermath(self, kind: str, process: Process) -> None:
+        """What follows a fault of a write."""
+        for d in self.deployments:
+            d.laws.check(d.audit.readable())
+        worker = next((w for w in self.workers.values() if w.process is process), None)
+        if worker is None or kind == "retry":
+            return
+        if kind == "restart":
+            self.crash(worker)
+        elif kind == "zombie":
+            self.pause(worker)
+        if kind != "restart":
+            self.loop.later(self.chance.uniform(0, 2.0), worker.deployment.group.move)
+
+    def is_stopped(self, deployment: Deployment) -> bool:
+        return any(
+            w.stopped is not None
+            for w in self.workers.values()
+            if w.deployment is deployment and w.process.is_running
+        )
+
+    def is_settled(self) -> bool:
+        return all(
+            (d.laws.is_sealed and d.coordinator.is_idle) or self.is_stopped(d)
+            for d in self.deployments
+        )
+
+    def _claimed(self, origin: str, audit_topic_id: str) -> int | None:
+        stored = immediate(self.store.get(claim_name(origin)))
+        claim = None if stored is None else Claim.parse(stored)
+        return claim.first_offset if claim and claim.audit_topic_id == audit_topic_id else None
+
+    def _signer(self, laws: LogLaws) -> SimulatedSigner:
+        def recorded(message: bytes) -> None:
+            text = laws.signatures.signed(message)
+            self.say(f"signed: size {text.size}")
+            laws.signing(text)
+
+        return SimulatedSigner(KEY, self.network, recorded)
+
+    def _obey(
+        self, laws: LogLaws, source: PartitionLog, coordinator: Coordinator, group: Group
+    ) -> None:
+        def decided(rows: list[Record]) -> None:
+            laws.decided(rows)
+            first, last = (rows[0].offset, rows[-1].offset) if rows else (0, -1)
+            sizes = f"{len(laws.leaves)} leaves, {laws.signed_size} of them signed"
+            self.say(f"committed: audit offsets {first} to {last}, now {sizes}")
+
+        def accepted(new: Posted, old: Posted | None) -> None:
+            self.say(f"posted: offset {new.offset}, size {new.size}")
+            laws.accepted(new, old, is_late=self.network.is_late)
+
+        source.on_readable = laws.produced
+        coordinator.decided = decided
+        coordinator.marker_s = self.network.marker_s
+        group.accepted = accepted
