@@ -25,13 +25,15 @@ from aiokafka.errors import (
 
 from streams.errors import SettingsError, TransientError
 
-__all__ = ["KafkaConnection", "bounded", "refuse"]
+__all__ = ["FAILURES", "REFUSALS", "KafkaConnection", "bounded", "refuse"]
 
 T = TypeVar("T")
 
 # What it says to nobody's handler would go to stderr, before the one sentence an error becomes.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
+# AssertionError: aiokafka's word for a cluster that tells of no broker, as a starting one does.
+FAILURES = (KafkaError, OSError, AssertionError)
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 REFUSALS = (
@@ -169,7 +171,7 @@ async def bounded(doing: str, work: Awaitable[T], seconds: float) -> T:
             return await work
     except TimeoutError as error:
         raise TransientError(f"{doing} did not finish in {seconds:g} s") from error
-    except (KafkaError, OSError) as error:
+    except FAILURES as error:
         refuse(doing, error)
 
 

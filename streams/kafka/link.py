@@ -22,7 +22,7 @@ from aiokafka.errors import (
 )
 
 from streams.errors import SettingsError
-from streams.kafka.connection import REFUSALS, KafkaConnection, refuse
+from streams.kafka.connection import FAILURES, REFUSALS, KafkaConnection, refuse
 from streams.kafka.handshake import why_closed
 from streams.kafka.requests import TopicDescription, TopicRequest
 
@@ -68,7 +68,7 @@ class KafkaLink:
                 raise SettingsError(
                     [f"{doing} needs a broker of Apache Kafka 2.8 or newer: {error}"]
                 ) from error
-            except (KafkaError, OSError) as error:  # TimeoutError is an OSError
+            except FAILURES as error:  # TimeoutError is an OSError
                 if isinstance(error, REFUSALS) or loop.time() + backoff >= deadline:
                     refuse(doing, error)
             self._leaders.clear()

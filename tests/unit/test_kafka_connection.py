@@ -1,11 +1,13 @@
 """How a cluster is reached: problems are all listed, secrets are never shown."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from streams.errors import SettingsError
-from streams.kafka.connection import KafkaConnection
+from streams.errors import SettingsError, TransientError
+from streams.kafka.connection import KafkaConnection, bounded
+from streams.kafka.handshake import why_closed
 
 
 def test_a_plain_connection_has_no_problem_and_no_security_arguments() -> None:
@@ -74,3 +76,31 @@ def test_a_file_that_is_no_certificate_is_a_setting_to_correct(tmp_path: Path) -
     assert connection.problems() == []
     with pytest.raises(SettingsError, match="KAFKA_SSL"):
         connection.client_arguments()
+
+
+async def test_a_cluster_that_tells_of_no_broker_is_waited_for() -> None:
+    async def looked_up() -> None:
+        raise AssertionError("Did we not perform bootstrap?")  # aiokafka's own
+
+    with pytest.raises(TransientError, match="looking for a coordinator failed"):
+        await bounded("looking for a coordinator", looked_up(), 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [(b"\x15\x03\x03\x00\x02\x02P", "KAFKA_SECURITY_PROTOCOL"), (b"\x00\x00\x01\xcc", None)],
+)
+async def test_a_tls_listener_is_told_by_its_alert(answer: bytes, says: str | None) -> None:
+    async def reply(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(reply, "127.0.0.1", 0)
+    async with server:
+        why = await why_closed("127.0.0.1", server.sockets[0].getsockname()[1], None)
+    assert (says in why) if says and why else why is says
+
+
+async def test_a_broker_that_is_down_says_nothing() -> None:
+    assert await why_closed("127.0.0.1", 9, None) is None
