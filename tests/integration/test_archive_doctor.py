@@ -32,7 +32,7 @@ from tests.support.local_s3 import ACCESS_KEY, SECRET, LocalS3
 from tests.support.other_s3 import OtherS3
 from tests.support.s3_fixtures import S3Server
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = [pytest.mark.integration]
 
 COMMAND = Path(sys.executable).parent / "attestream"
 

@@ -36,7 +36,6 @@ USERS = tuple(dict.fromkeys(grant.user for grant in GRANTS))
 SOURCES = ("authz.decisions", "memory.mutations", "attestream.alerts")
 EVENTS, BAD, MEMORIES = 400, 2, 14
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.integration,
     pytest.mark.slow,
     pytest.mark.usefixtures("closed_connections"),

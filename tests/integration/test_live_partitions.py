@@ -13,7 +13,7 @@ from tests.support.independent import count, read_all
 from tests.support.kafka_broker import KafkaBroker
 
 EVENTS, GROWN_TO = 600, 3
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def test_new_partitions_are_sealed_by_whoever_runs_then(

@@ -12,7 +12,7 @@ from tests.support.s3_fixtures import S3Server
 from tests.support.sealed_log import KEYS, SealedLog
 from tests.support.static_logs import PREFIX, check_tiles, entries, run_tiler
 
-pytestmark = [pytest.mark.integration, pytest.mark.long]
+pytestmark = [pytest.mark.integration]
 
 
 def grown(lengths: tuple[int, ...]) -> SealedLog:

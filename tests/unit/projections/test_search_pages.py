@@ -1,15 +1,18 @@
 """Search over several workers: merged, complete, or an error; never a shorter list."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 
 from projections.api.pages import Answer
 from projections.api.search import SearchPages
 from projections.api.server import serve
+from projections.cli.main import main
 from projections.search import LocalSearch, Question
 from streams.engine import Engine
 from streams.errors import TransientError
@@ -134,6 +137,15 @@ async def test_a_broker_that_does_not_answer_is_an_error() -> None:
 
     answer = await worker(Silent(), [0]).answer("decisions", "{}")
     assert (answer.status, answer.body["error"]) == (503, "asking for index did not finish")
+
+
+async def test_the_command_prints_no_part_of_an_answer() -> None:
+    async with workers(cluster := Cluster(), [0], [1]):
+        asked = ["search", "decisions", "--principal", "p", "--json"]
+        settings = {"ATTESTREAM_URL": cluster.urls[0]}
+        done = await asyncio.to_thread(CliRunner().invoke, main, asked, env=settings)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "no worker answers for o/d/2" in done.stderr
 
 
 async def test_before_the_deployment_is_open_nothing_is_known() -> None:

@@ -1,5 +1,6 @@
 """What a directory does beyond the contract: modes, dates, and what a crash leaves."""
 
+import asyncio
 import resource
 import stat
 import sys
@@ -127,6 +128,32 @@ def test_a_bucket_without_the_s3_client_installed_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    monkeypatch.delitem(sys.modules, "streams.objects.s3", raising=False)
+    for module in ("s3", "s3_client"):
+        monkeypatch.delitem(sys.modules, f"streams.objects.{module}", raising=False)
     with pytest.raises(MissingExtraError, match=r"pip install 'attestream\[s3\]'"):
         open_object_store("s3://bucket/prefix", S3Connection())
+
+
+async def test_of_many_who_replace_a_file_at_once_one_succeeds(tmp_path: Path) -> None:
+    # Large bodies: between comparing what stands and renaming over it others would have time.
+    stores = [DirectoryObjectStore(tmp_path) for _ in range(4)]
+    tag = await stores[0].replace("checkpoint", bytes(2**20))
+    for count in range(5):
+        answers = await asyncio.gather(
+            *(
+                store.replace("checkpoint", bytes([count + 1, number]) * 2**19, over=tag)
+                for number, store in enumerate(stores)
+            ),
+            return_exceptions=True,
+        )
+        (tag,) = (answer for answer in answers if isinstance(answer, str))
+
+
+async def test_what_was_replaced_keeps_the_time_it_was_written(tmp_path: Path) -> None:
+    store = DirectoryObjectStore(tmp_path)
+    tag = await store.replace("checkpoint", b"first")
+    await store.replace("checkpoint", b"second", over=tag)
+    file = tmp_path / "checkpoint"
+    assert abs(file.stat().st_mtime - file.stat().st_ctime) < 60
+    assert file.stat().st_mode & 0o777 == 0o440
+    assert [v.key for v in await store.versions("")] == ["checkpoint"]

@@ -94,6 +94,16 @@ async def test_records_are_proved_from_the_log_by_the_first_checkpoint_over_them
     assert sizes[0] == 2
 
 
+async def test_a_proof_reaches_back_to_records_far_before_the_checkpoint_they_wait_for() -> None:
+    log = SealedLog()
+    log.append(600)
+    log.checkpoint(10)
+    log.append(5)
+    log.checkpoint()
+    made = await LoggedProofs(RowsReader(log.rows, 500), ORIGIN).inclusion(602)
+    verify_inclusion(602, 605, log.leaves()[602], made.proof.proof, root_at(605, log))
+
+
 async def test_consistency_from_tiles_is_that_from_the_log() -> None:
     proofs, objects = await tiled()
     logged = LoggedProofs(RowsReader(LOG.rows, 500), ORIGIN)
