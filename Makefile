@@ -46,7 +46,7 @@ docs: $(DEV) ## render the reference pages of commands and schemas
 check: lint types imports tidy schemas ## lint, types, imports, tidy and schemas: what CI asks
 
 test: $(DEV) ## all tests, on a real Kafka broker and a real S3 server they start themselves
-	$(RUN) -m pytest -q -m 'not long' $(ARGS)
+	$(RUN) -m pytest -q -m 'not long' -n 2 --dist loadfile $(ARGS)
 
 test-long: $(DEV) ## the tests that take longer than `make test` may
 	$(RUN) -m pytest -q -m long $(ARGS)
