@@ -1,9 +1,11 @@
 """python -m bench [--quick] [PART...]: print every figure of docs/benchmarks.md."""
 
 import argparse
+import logging
 
 from bench import detection, embedded, sealing
 from bench.measuring import machine
+from streams.telemetry.logs import configure_logs
 
 PARTS = {
     "sealing": ("Sealing on Kafka", sealing.report),
@@ -17,6 +19,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--quick", action="store_true", help="fewer events and rounds")
     arguments = parser.parse_args()
+    configure_logs(level=logging.WARNING)
     print(f"Machine: {machine()}.\n")
     for name in arguments.parts or PARTS:
         title, report = PARTS[name]

@@ -71,13 +71,12 @@ def quality_table(*, quick: bool) -> list[str]:
 
 def speed_table() -> list[str]:
     columns = ["stream", "decisions", "rows", "decisions/s", "score µs p50 / p99"]
-    columns += ["learn µs p50 / p99", "MB", "findings", "as if exact"]
+    columns += ["learn µs p50 / p99", "findings", "as if exact"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     rules = Rules(alerts_per_hour=100_000, dedup_window_ms=1)
     for name in available():
         rows = list(getattr(streams, name)(0))
         records = [sealed(index, row) for index, row in enumerate(rows)]
-        before = resident_mb()
         fold = DecisionFold(rules, lambda: DecisionRows(FoldedGraph))
         findings: set[int] = set()
         spent = np.zeros((len(records), 2))
@@ -88,7 +87,6 @@ def speed_table() -> list[str]:
             told = fold.learn(scored)
             spent[index] = learning - began, time.perf_counter() - learning
             findings |= {item.leaf for item in told if isinstance(item, Finding)}
-        grown = resident_mb() - before
         risks = exact_risks(rows)
         exact = set(np.flatnonzero(risks >= rules.threshold).tolist())
         same = "yes" if findings == {leaf for leaf in exact if leaf >= rules.warm_up} else "NO"
@@ -96,7 +94,7 @@ def speed_table() -> list[str]:
         lines.append(
             f"| {name} | {len(rows)} | {fold.rows} | {len(rows) / spent.sum():,.0f} | "
             f"{score_us[0]:.0f} / {score_us[1]:.0f} | {learn_us[0]:.0f} / {learn_us[1]:.0f} | "
-            f"{grown:.0f} | {len(findings)} | {same} |"
+            f"{len(findings)} | {same} |"
         )
     return lines
 
@@ -180,11 +178,6 @@ def quality(rows: Sequence[Line], risks: Numbers, kind: str) -> Quality:
 def mean_and_range(values: tuple[float, ...]) -> str:
     mean = f"{np.mean(values):.3f}"
     return mean if len(values) == 1 else f"{mean} ({min(values):.3f}–{max(values):.3f})"
-
-
-def resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def main() -> None:
