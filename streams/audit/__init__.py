@@ -3,5 +3,6 @@
 Reading order: `leaf` (what a record commits to), `merkle` (the tree), `note` and `checkpoint`
 (what is signed), `sealing` (the plan of one batch), `trail` (what valid history is) over
 `record_checks`, `tail` and `anchoring`; then `recovery` (the end of a log, for its sealer) and
-`proofs` (one record, two sizes) and `tiles` (the tree as files).
+`proofs` (one record, two sizes) and `tiles` (the tree as files). `operations` are the notes that
+move trust, `trust` is what they come to.
 """

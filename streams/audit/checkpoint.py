@@ -29,6 +29,7 @@ __all__ = [
     "LogName",
     "check_signatures",
     "claimed_frontier",
+    "joined_notes",
     "make_note",
     "open_note",
     "parse_checkpoint",
@@ -100,6 +101,20 @@ def make_note(text: CheckpointText, algorithm: int, public_key: bytes, signature
     return render_note(Note(text.render(), (line,)))
 
 
+def joined_notes(notes: Sequence[str]) -> str:
+    """One checkpoint with the signature lines of several, as in the overlap of a key rotation.
+
+    Raises:
+        ValueError: notes of different texts, or none.
+        MalformedError: no note.
+    """
+    parsed = [parse_note(note) for note in notes]
+    if len({note.text for note in parsed}) != 1:
+        raise ValueError("expected notes of one text")
+    lines = dict.fromkeys(line for note in parsed for line in note.lines)
+    return render_note(Note(parsed[0].text, tuple(lines)))
+
+
 def parse_checkpoint(note: str, *, at: int = 0) -> tuple[CheckpointText, Note]:
     """What a checkpoint note says, signatures unchecked.
 
@@ -113,15 +128,17 @@ def parse_checkpoint(note: str, *, at: int = 0) -> tuple[CheckpointText, Note]:
         raise BreakError("altered", at, f"a checkpoint that is none: {error}") from error
 
 
-def check_signatures(note: Note, origin: str, keys: TrustedKeys, *, at: int = 0) -> None:
+def check_signatures(note: Note, text: CheckpointText, keys: TrustedKeys, *, at: int = 0) -> None:
     """Demand one good signature line of a trusted key, and no bad one.
 
-    Lines of other names and keys are ignored, so cosignatures never count.
+    `text` is what the note's text says. Lines of other names and keys are ignored, so
+    cosignatures never count; so are those of a retired key beyond its recorded head.
 
     Raises:
         BreakError: `bad_signature` or `unknown_key`, at index `at`.
     """
-    trusted = keys.for_origin(origin)
+    origin = text.origin
+    trusted = keys.for_checkpoint(origin, text.size)
     message = note.text.encode()
     good = False
     for name, key_id, signature in dict.fromkeys(note.lines):
@@ -169,5 +186,5 @@ def open_note(note: str, origin: str, keys: TrustedKeys | None, *, at: int = 0) 
             "bad_signature", at, f"a checkpoint of {text.origin!r}, where {origin!r} was expected"
         )
     if keys is not None:
-        check_signatures(parsed, origin, keys, at=at)
+        check_signatures(parsed, text, keys, at=at)
     return text

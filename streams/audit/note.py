@@ -13,7 +13,8 @@ from binascii import Error as Base64Error
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -36,6 +37,7 @@ __all__ = [
     "ED25519",
     "MalformedError",
     "Note",
+    "PublicKey",
     "SignatureLine",
     "TrustedKeys",
     "Vkey",
@@ -52,6 +54,9 @@ KEY_ID_BYTES = 4
 ED25519_KEY_BYTES = 32
 CONTROL_OR_SURROGATE = re.compile("[\x00-\x09\x0b-\x1f\ud800-\udfff]")
 LINES_MAX = 100  # as golang.org/x/mod's sumdb/note
+
+PublicKey: TypeAlias = tuple[int, bytes]
+"""A key whatever its name: algorithm and public key."""
 
 
 class MalformedError(ValueError):
@@ -109,6 +114,11 @@ class Vkey(NamedTuple):
         named = b"%b\n%c%b" % (self.name.encode(), self.algorithm, self.key)
         return sha256(named).digest()[:KEY_ID_BYTES]
 
+    @property
+    def public(self) -> PublicKey:
+        """The key without its name, by which it is retired."""
+        return self.algorithm, self.key
+
     def render(self) -> str:
         """The vkey as one line without its end."""
         data = b64encode(bytes((self.algorithm,)) + self.key).decode()
@@ -136,12 +146,18 @@ class Vkey(NamedTuple):
 
 
 class TrustedKeys:
-    """The keys a verifier was given."""
+    """The keys a verifier was given, and how far those of them count that were retired."""
 
-    __slots__ = ("_by_origin", "_vkeys")
+    __slots__ = ("_by_origin", "_retired", "_vkeys")
 
-    def __init__(self, vkeys: Iterable[Vkey]) -> None:
+    def __init__(
+        self,
+        vkeys: Iterable[Vkey],
+        retired: Mapping[PublicKey, Mapping[str, int]] = MappingProxyType({}),
+    ) -> None:
+        """`retired`: of each retired key the size up to which it counts, by origin."""
         self._vkeys = tuple(dict.fromkeys(vkeys))
+        self._retired = {key: dict(sizes) for key, sizes in retired.items()}
         self._by_origin: dict[str, Mapping[bytes, tuple[Vkey, ...]]] = {}
 
     @classmethod
@@ -184,6 +200,21 @@ class TrustedKeys:
                 known[vkey.key_id] = (*known.get(vkey.key_id, ()), vkey)
             self._by_origin[origin] = known
         return known
+
+    def for_checkpoint(self, origin: str, size: int) -> Mapping[bytes, tuple[Vkey, ...]]:
+        """Keys whose line counts under one checkpoint: a retired key's only up to its head."""
+        known = self.for_origin(origin)
+        if not self._retired:
+            return known
+        counting = {
+            key_id: tuple(v for v in vkeys if size <= self._counts_to(v, origin, size))
+            for key_id, vkeys in known.items()
+        }
+        return {key_id: vkeys for key_id, vkeys in counting.items() if vkeys}
+
+    def _counts_to(self, vkey: Vkey, origin: str, size: int) -> int:
+        sizes = self._retired.get(vkey.public)
+        return size if sizes is None else sizes.get(origin, -1)
 
 
 def is_key_name(name: str) -> bool:

@@ -342,7 +342,7 @@ class Trail:
             return None
         if self._keys is not None:
             try:
-                check_signatures(note, text.origin, self._keys, at=at)
+                check_signatures(note, text, self._keys, at=at)
             except BreakError as error:
                 self._on_break(error)
         return _Last(text, frozenset(note.lines), checkpoint)

@@ -113,7 +113,7 @@ def _opened(
         return None
     if trust.keys is not None:
         try:
-            check_signatures(parsed, text.origin, trust.keys)
+            check_signatures(parsed, text, trust.keys)
         except BreakError as error:
             breaks.note(error)
     return text

@@ -142,7 +142,7 @@ def open_anchor(note: bytes, keys: TrustedKeys | None, name: str = "anchor") -> 
         text, parsed = parse_checkpoint(note.decode())
         parse_log_name(text.origin)
         if keys is not None:
-            check_signatures(parsed, text.origin, keys)
+            check_signatures(parsed, text, keys)
     except (UnicodeDecodeError, MalformedError) as error:
         raise SettingsError([f"{name}: not a checkpoint note: {error}"]) from error
     except BreakError as error:

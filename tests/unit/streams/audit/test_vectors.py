@@ -160,7 +160,8 @@ def test_c2sp_checkpoint_opens_and_renders(described: dict[str, Any]) -> None:
 
 def test_c2sp_checkpoint_with_extension_lines_is_a_good_note_and_none_of_ours() -> None:
     (described,) = [c for c in C2SP["checkpoints"] if c not in PLAIN_CHECKPOINTS]
-    check_signatures(parse_note(described["text"]), C2SP_ORIGIN, LOG_KEYS)
+    text = CheckpointText(C2SP_ORIGIN, described["size"], bytes.fromhex(described["root"]))
+    check_signatures(parse_note(described["text"]), text, LOG_KEYS)
     with pytest.raises(BreakError, match="altered"):
         open_note(described["text"], C2SP_ORIGIN, LOG_KEYS)
 
