@@ -65,6 +65,7 @@ class Deployment:
     bootstrap: str
     folder: Path
     partitions: int = 1
+    replicas: int = 1
     extra: dict[str, str] = field(default_factory=dict)
     prefix: str = field(default_factory=lambda: f"t{secrets.token_hex(4)}.")
     workers: list[Worker] = field(default_factory=list)
@@ -128,7 +129,7 @@ class Deployment:
             for source in sources
             for name in (source, self.audit(source), f"{self.prefix}dead-letters.{source}")
         ]
-        topics = [NewTopic(name, self.partitions, 1, config=kept) for name in names]
+        topics = [NewTopic(name, self.partitions, self.replicas, config=kept) for name in names]
         for made in admin.create_topics(topics).values():
             made.result()
 

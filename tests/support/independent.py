@@ -27,15 +27,18 @@ class Counted(NamedTuple):
     sealed: int
 
 
-def read_all(bootstrap: str, topic: str, partition: int) -> list[confluent_kafka.Message]:
-    """Every committed record of a partition, in order."""
+def read_all(
+    bootstrap: str, topic: str, partition: int, *, isolation: str = "read_committed"
+) -> list[confluent_kafka.Message]:
+    """Every record of a partition, in order; `read_uncommitted` shows aborted ones as well."""
     consumer = confluent_kafka.Consumer(
         {
             "bootstrap.servers": bootstrap,
             "group.id": "second-opinion",
             "enable.auto.commit": False,
-            "isolation.level": "read_committed",
+            "isolation.level": isolation,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
             "auto.offset.reset": "error",
         }
     )
@@ -66,7 +69,7 @@ def count(bootstrap: str, names: tuple[str, str], partition: int, public_key: by
     log = read_all(bootstrap, names[1], partition)
     leaves: list[bytes] = []
     sealed = checkpoints = 0
-    tree = _Tree()
+    tree = Tree()
     key = Ed25519PublicKey.from_public_bytes(public_key)
     for message in log:
         value = message.value()
@@ -76,7 +79,7 @@ def count(bootstrap: str, names: tuple[str, str], partition: int, public_key: by
             leaves.append(_leaf(value, events[len(leaves)], len(leaves)))
         else:
             assert value[2:10] == CHECKPOINT
-            size, root = _checkpoint(value, key)
+            size, root = signed_root(value, key)
             assert sealed < size <= len(leaves) or size == checkpoints == 0
             tree.grow(leaves, size)
             assert root == tree.root()
@@ -86,28 +89,47 @@ def count(bootstrap: str, names: tuple[str, str], partition: int, public_key: by
 
 
 def _leaf(value: bytes, event: confluent_kafka.Message, due: int) -> bytes:
-    record: Any = _decoded("audit_record", value)
+    leaf, record = leaf_of(value)
     source = record["source"]
     assert record["index"] == due
     assert (source["topic"], source["partition"]) == (event.topic(), event.partition())
-    assert (source["offset"], source["timestamp"]) == (event.offset(), event.timestamp()[1])
-    content: Any = fastavro.schemaless_reader(
-        io.BytesIO(record["content"]), _schema("content"), return_record_name=True
-    )
-    plain = content[1] if isinstance(content, tuple) else content
-    assert (plain["key"], plain["value"]) == (event.key(), event.value())
+    assert seals(record, event)
+    return leaf
+
+
+def leaf_of(value: bytes) -> tuple[bytes, Any]:
+    """The leaf hash of an AuditRecord, computed and compared with the stored one; the record."""
+    record: Any = decoded("audit_record", value)
+    source = record["source"]
     digest = b64encode(sha256(record["content"]).digest()).decode()
     entry = (
-        f"attestream.leaf/v1\n{due}\n{source['topic']} {source['partition']} "
+        f"attestream.leaf/v1\n{record['index']}\n{source['topic']} {source['partition']} "
         f"{source['offset']} {source['timestamp']}\n{digest}\n"
     )
     leaf = sha256(b"\0" + entry.encode()).digest()
     assert record["leaf"] == leaf
-    return leaf
+    return leaf, record
 
 
-def _checkpoint(value: bytes, key: Ed25519PublicKey) -> tuple[int, bytes]:
-    checkpoint: Any = _decoded("checkpoint", value)
+def seals(record: Any, event: confluent_kafka.Message) -> bool:
+    """Whether an AuditRecord is of this event: its offset, its time, its bytes."""
+    source = record["source"]
+    content: Any = fastavro.schemaless_reader(
+        io.BytesIO(record["content"]), _schema("content"), return_record_name=True
+    )
+    plain = content[1] if isinstance(content, tuple) else content
+    if (source["offset"], source["timestamp"]) != (event.offset(), event.timestamp()[1]):
+        return False
+    if "length" in plain:
+        # Too long to be kept: the length and the hash of what would have been.
+        whole = _plain_bytes(event)
+        return (plain["length"], plain["sha256"]) == (len(whole), sha256(whole).digest())
+    return (plain["key"], plain["value"]) == (event.key(), event.value())
+
+
+def signed_root(value: bytes, key: Ed25519PublicKey) -> tuple[int, bytes]:
+    """Size and root of a Checkpoint whose first signature line verifies."""
+    checkpoint: Any = decoded("checkpoint", value)
     text, _, signatures = checkpoint["note"].rpartition("\n\n")
     signature = b64decode(signatures.split("\n")[0].split(" ")[2])
     key.verify(signature[4:], (text + "\n").encode())
@@ -115,7 +137,16 @@ def _checkpoint(value: bytes, key: Ed25519PublicKey) -> tuple[int, bytes]:
     return int(size), b64decode(root)
 
 
-class _Tree:
+def _plain_bytes(event: confluent_kafka.Message) -> bytes:
+    """A Plain without its union branch, of an event without headers."""
+    stream = io.BytesIO()
+    members = {"key": event.key(), "value": event.value(), "headers": []}
+    named = ("attestream.audit.v1.Plain", members)
+    fastavro.schemaless_writer(stream, _schema("content"), named)
+    return stream.getvalue()[1:]
+
+
+class Tree:
     """RFC 6962 §2.1 by a stack of (height, hash)."""
 
     def __init__(self) -> None:
@@ -140,7 +171,8 @@ class _Tree:
         return root
 
 
-def _decoded(name: str, value: bytes) -> object:
+def decoded(name: str, value: bytes) -> object:
+    """The body of a value in the single-object framing, by the schema of that name."""
     stream = io.BytesIO(value[10:])
     decoded: object = fastavro.schemaless_reader(stream, _schema(name))
     assert not stream.read(), "bytes behind the Avro body"
