@@ -2,7 +2,8 @@
 
     import attestream
 
-    verdict = attestream.verify_files(["decisions-0.avro"], keys=Path("keys.txt").read_text())
+    keys = Path("keys.txt").read_text()
+    verdict = attestream.verify(["decisions-0.avro"], keys=keys, state="seen.json")
     verdict.status        # 0: intact
 
     attestream.verify_evidence(alert.evidence[0], keys=...)    # raises BreakError
@@ -11,10 +12,14 @@ Needs nothing but the base install. Keys are the lines `attestream keys show` pr
 checkpoint notes kept outside the deployment.
 """
 
+import os
 from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 from schemas.alerts import Evidence
 from schemas.records import Record
@@ -28,6 +33,7 @@ from streams.audit.proofs import (
     verify_consistency,
     verify_inclusion,
 )
+from streams.cli.histories import Inquiry, verify_histories
 from streams.errors import (
     AttestreamError,
     BreakError,
@@ -35,7 +41,18 @@ from streams.errors import (
     SourceUnreadableError,
     VerificationError,
 )
-from streams.verifier import LogVerdict, Trust, Verdict, open_anchor, verdict_of, verify_leaf
+from streams.verifier import (
+    SILENT,
+    LogVerdict,
+    Progress,
+    SeenNotes,
+    Trust,
+    Verdict,
+    cores,
+    open_anchor,
+    verdict_of,
+    verify_leaf,
+)
 from streams.verifier import verify_files as _verify_files
 from streams.verifier import verify_rows as _verify_rows
 
@@ -45,6 +62,8 @@ __all__ = [
     "CheckpointText",
     "Evidence",
     "LogVerdict",
+    "Options",
+    "Progress",
     "Record",
     "SettingsError",
     "SourceUnreadableError",
@@ -57,6 +76,7 @@ __all__ = [
     "leaf_hash",
     "parse_tlog_proof",
     "render_tlog_proof",
+    "verify",
     "verify_consistency",
     "verify_evidence",
     "verify_files",
@@ -65,6 +85,70 @@ __all__ = [
 ]
 
 __version__ = version("attestream")
+
+
+class Options(NamedTuple):
+    """How `verify` works.
+
+    Attributes:
+        level: of an archive: `list` names and locks, `file` digests too, `record` everything.
+        source: compare each log with its source topic, in the same cluster or directory.
+        jobs: how many processes read a file; None: one a core, 1: none beside this one.
+        progress: told what is read, as it is read.
+    """
+
+    level: str = "record"
+    source: bool = False
+    jobs: int | None = None
+    progress: Progress = SILENT
+
+
+DEFAULTS = Options()
+
+
+def verify(
+    sources: Iterable[str | PathLike[str]],
+    *,
+    keys: str | TrustedKeys | None = None,
+    anchors: Iterable[str] = (),
+    state: str | PathLike[str] | None = None,
+    options: Options = DEFAULTS,
+) -> Verdict:
+    """Verify logs wherever they are, as the command `attestream verify` does.
+
+    Not to be called inside a running event loop.
+
+    Args:
+        sources: `kafka://host:port/topic[/partition]`, `s3://bucket/prefix`, the directory of an
+            embedded engine, of an archive or of a static log, an exported file. Segment files of
+            one log are joined.
+        keys: the text of a keys file, or keys; None checks shape and roots alone.
+        anchors: checkpoint notes kept outside the deployment.
+        state: a file that remembers what was seen; no log may ever contradict it. Needs keys.
+        options: how deep, and with how much help.
+
+    Raises:
+        SettingsError: a key, an anchor, an address or a state file that cannot be used.
+        MissingExtraError: a broker or bucket, and its client is not installed.
+    """
+    trust = _trust(keys, anchors)
+    with ExitStack() as stack:
+        seen = None
+        if state is not None:
+            seen = stack.enter_context(SeenNotes.open(Path(state), trust.keys))
+            trust = replace(trust, anchors=(*trust.anchors, *seen.anchors))
+        inquiry = Inquiry(
+            trust=trust,
+            level=options.level,
+            environ=os.environ,
+            progress=options.progress,
+            jobs=options.jobs or cores(),
+            with_source=options.source,
+        )
+        verdict = verify_histories([str(source) for source in sources], inquiry)
+        if seen is not None:
+            seen.advance(verdict)
+    return verdict
 
 
 def verify_files(

@@ -128,7 +128,7 @@ def write_keys(settings: Settings, path: Path) -> Path:
 def verified(source: Path, keys: Path) -> Outcome:
     """What `attestream verify SOURCE --keys KEYS` finds."""
     trust = Trust(keys=TrustedKeys.parse(keys.read_text(encoding="utf-8")))
-    verdict = verify_histories([str(source)], Inquiry(trust, "record", None, {}, lambda _: None))
+    verdict = verify_histories([str(source)], Inquiry(trust))
     found = [b for log in verdict.logs for b in log.breaks]
     checked = sum(log.records for log in verdict.logs)
     last = verdict.to_text().splitlines()[-1]

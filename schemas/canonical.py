@@ -7,35 +7,66 @@ The tables make a long two or three look-ups instead of a loop: the sealer write
 every record.
 """
 
+from collections.abc import Iterator
+
 from schemas.errors import DecodeError
 
-__all__ = ["LONG_MAX", "encode_bytes", "encode_long", "read_bytes", "read_long"]
+__all__ = [
+    "CHUNK_BITS",
+    "LAST",
+    "LONG_MAX",
+    "MORE",
+    "consecutive_longs",
+    "encode_bytes",
+    "encode_long",
+    "encode_varint",
+    "read_bytes",
+    "read_long",
+]
 
 LONG_MAX = 2**63 - 1
 CHUNK_BITS = 14
 CHUNK = 1 << CHUNK_BITS
 
 # The last one or two bytes of a varint, and two bytes that another byte follows.
-_LAST = [bytes((z,)) if z < 0x80 else bytes((z & 0x7F | 0x80, z >> 7)) for z in range(CHUNK)]
-_MORE = [bytes((z & 0x7F | 0x80, z >> 7 | 0x80)) for z in range(CHUNK)]
+LAST = [bytes((z,)) if z < 0x80 else bytes((z & 0x7F | 0x80, z >> 7)) for z in range(CHUNK)]
+MORE = [bytes((z & 0x7F | 0x80, z >> 7 | 0x80)) for z in range(CHUNK)]
 
 
 def encode_long(number: int) -> bytes:
     """The zigzag varint of a 64-bit number. Raises ValueError beyond 64 bits."""
     zigzag = (number << 1) ^ (number >> 63)
     if zigzag < 0x4000:
-        return _LAST[zigzag]
+        return LAST[zigzag]
     if zigzag < 0x1000_0000:
-        return _MORE[zigzag & 0x3FFF] + _LAST[zigzag >> 14]
+        return MORE[zigzag & 0x3FFF] + LAST[zigzag >> 14]
     if zigzag < 0x400_0000_0000:  # every timestamp of today
-        return _MORE[zigzag & 0x3FFF] + _MORE[(zigzag >> 14) & 0x3FFF] + _LAST[zigzag >> 28]
+        return MORE[zigzag & 0x3FFF] + MORE[(zigzag >> 14) & 0x3FFF] + LAST[zigzag >> 28]
     if zigzag >> 64:
         raise ValueError(f"expected a 64-bit number, got {number}")
+    return encode_varint(zigzag)
+
+
+def encode_varint(number: int) -> bytes:
+    """The varint of a number that is not negative."""
     encoded = b""
-    while zigzag >= CHUNK:
-        encoded += _MORE[zigzag & 0x3FFF]
-        zigzag >>= CHUNK_BITS
-    return encoded + _LAST[zigzag]
+    while number >= CHUNK:
+        encoded += MORE[number & 0x3FFF]
+        number >>= CHUNK_BITS
+    return encoded + LAST[number]
+
+
+def consecutive_longs(number: int) -> Iterator[bytes]:
+    """What `encode_long` gives for `number`, which is not negative, and for each after it."""
+    while number < CHUNK >> 1:
+        yield LAST[number << 1]
+        number += 1
+    while True:
+        low = (number << 1) & 0x3FFF
+        high = encode_varint(number >> (CHUNK_BITS - 1))
+        for code in MORE[low::2]:
+            yield code + high
+        number += (CHUNK - low) >> 1
 
 
 def encode_bytes(data: bytes) -> bytes:

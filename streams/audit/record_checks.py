@@ -14,13 +14,9 @@ from schemas.canonical import LONG_MAX, encode_bytes, encode_long
 from schemas.errors import DecodeError
 from schemas.records import AuditRecord, Record
 from streams.audit.checkpoint import LogName
-from streams.audit.leaf import ENTRY_HEADER, LEAF_PREFIX
+from streams.audit.runs import CONTENT_MAX, CONTENT_MIN, ENTRY_START
 
 __all__ = ["UsualRecords", "fault_of"]
-
-CONTENT_MIN = 133  # see is_usual_plain
-CONTENT_MAX = 8191  # a length of two bytes
-ENTRY_START = LEAF_PREFIX + ENTRY_HEADER
 
 
 class UsualRecords:

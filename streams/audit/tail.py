@@ -4,6 +4,7 @@ It holds the tree under the last checkpoint and one hash per leaf behind it, so 
 bounded by the bounds of formats §2, whatever the length of the log.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from streams.audit.merkle import Frontier
@@ -56,9 +57,17 @@ class Tail:
         """Whether every leaf between the last checkpoint and the next one due is in hand."""
         return self.first == self.frontier.size
 
-    def has_room(self, length: int) -> bool:
-        """Whether a record of this length keeps the tail within its bounds."""
-        return len(self.leaves) < TAIL_RECORDS_MAX and self.bytes + length <= TAIL_BYTES_MAX
+    def has_room(self, lengths: Sequence[int]) -> bool:
+        """Whether records of these lengths keep the tail within its bounds."""
+        records, size = len(self.leaves) + len(lengths), self.bytes + sum(lengths)
+        return records <= TAIL_RECORDS_MAX and size <= TAIL_BYTES_MAX
+
+    def extend(self, leaves: Sequence[bytes], lengths: Sequence[int]) -> None:
+        """Take the leaves that are due, of records that hash to what they carry."""
+        self.leaves += leaves
+        self.lengths += lengths
+        self.bytes += sum(lengths)
+        self.due += len(leaves)
 
     def append(self, leaf: bytes, stored: bytes, length: int) -> None:
         """Take the leaf that is due."""

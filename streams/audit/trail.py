@@ -14,8 +14,8 @@ as far as it safely can: an unusable checkpoint is passed over, and behind recor
 account for the trail stands on the next checkpoint that folds to its own root.
 """
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 from schemas.audit_values import decode_audit_value
 from schemas.errors import DecodeError
@@ -31,44 +31,16 @@ from streams.audit.checkpoint import (
 )
 from streams.audit.leaf import leaf_hash
 from streams.audit.merkle import EMPTY_ROOT, Frontier
-from streams.audit.note import MalformedError, SignatureLine, TrustedKeys
+from streams.audit.note import MalformedError, TrustedKeys
 from streams.audit.record_checks import UsualRecords, fault_of
+from streams.audit.runs import Part, Run, runs_of
+from streams.audit.seal import Opened, Seal
 from streams.audit.tail import Tail
 from streams.errors import BreakError
 
 __all__ = ["Seal", "Trail"]
 
 NOT_ITS_LEAF = "the record does not hash to the leaf it carries"
-
-
-class Seal(NamedTuple):
-    """What one good checkpoint newly covers: the leaves [first, size).
-
-    Attributes:
-        origin: the log.
-        first: the size of the checkpoint before; equal to `size` for a rotation's second one.
-        size: the checkpoint's size.
-        root: its root hash.
-        before: the compact range [0, first); with `leaves` it gives inclusion proofs.
-        leaves: the leaf hashes of [first, size).
-        checkpoint: the checkpoint as it was read.
-    """
-
-    origin: str
-    first: int
-    size: int
-    root: bytes
-    before: tuple[bytes, ...]
-    leaves: list[bytes]
-    checkpoint: Checkpoint
-
-
-class _Last(NamedTuple):
-    """The last good checkpoint."""
-
-    text: CheckpointText
-    lines: frozenset[SignatureLine]
-    checkpoint: Checkpoint
 
 
 def _raise(found: BreakError) -> NoReturn:
@@ -78,8 +50,7 @@ def _raise(found: BreakError) -> NoReturn:
 class Trail:
     """The walk through one log, from genesis or from an opening.
 
-    After a BreakError it must not be fed again, unless it came from `on_break`'s own choice not
-    to raise.
+    After a BreakError that `on_break` raised it must not be fed again.
 
     Attributes:
         origin: the log; None until the first checkpoint named it.
@@ -102,8 +73,7 @@ class Trail:
             origin: the log that is expected; None takes it from the first checkpoint.
             keys: whose signatures checkpoints must bear; None checks shape and roots alone.
             opening: a checkpoint that this history continues; it is verified as any other.
-            anchors: checkpoints kept elsewhere, opened by the caller. Those of other logs, and
-                those below the opening, say nothing.
+            anchors: checkpoints kept elsewhere; of other logs, or below the opening, ignored.
             on_break: told of every break.
 
         Raises:
@@ -115,7 +85,7 @@ class Trail:
         self._keys = keys
         self._anchors = AnchorWalk(anchors)
         self._on_break = on_break
-        self._last: _Last | None = None
+        self._last: Opened | None = None
         self._tail = Tail(Frontier())
         self._name: LogName | None = None
         self._usual: UsualRecords | None = None  # until the log is known and has begun
@@ -138,6 +108,11 @@ class Trail:
     def root(self) -> bytes:
         """The root of the last good checkpoint."""
         return EMPTY_ROOT if self._last is None else self._last.text.root
+
+    @property
+    def newest(self) -> Checkpoint | None:
+        """The last good checkpoint."""
+        return self._last and self._last.checkpoint
 
     @property
     def due(self) -> int:
@@ -171,12 +146,21 @@ class Trail:
         source = Source(self._name[1], self._name[2], self._source_offset, record.timestamp)
         return AuditRecord(self._tail.due - 1, source, content, self._tail.leaves[-1])
 
-    def feed_all(self, records: Iterable[Record]) -> None:
+    def feed_all(self, records: Sequence[Record]) -> None:
         """Feed many, where only the verdict matters."""
-        take_usual, take = self._take_usual, self._take
-        for record in records:
-            if take_usual(record) is None:
-                take(record)
+        self.feed_parts(runs_of(records), lambda: records)
+
+    def feed_parts(self, parts: Iterable[Part], records: Callable[[], Sequence[Record]]) -> None:
+        """Feed what `runs_of` made of `records`; they are asked for where a run does not fit."""
+        at = 0
+        for part in parts:
+            end = at + (len(part.leaves) if isinstance(part, Run) else 1)
+            if not isinstance(part, Run):
+                self._take(part)
+            elif not self._take_run(part):
+                for record in records()[at:end]:
+                    self._take(record)
+            at = end
 
     def begin_file(self, first: int, opening: Checkpoint | None) -> None:
         """Begin a segment file: audit offsets start anew, records and checkpoints apart.
@@ -230,7 +214,7 @@ class Trail:
             return None
         source_offset = self._source_offset + 1
         found = usual.content_and_leaf(value, tail.due, source_offset, timestamp)
-        if found is None or value is None or not tail.has_room(len(value)):
+        if found is None or value is None or not tail.has_room((len(value),)):
             return None
         content, leaf = found
         tail.append(leaf, leaf, len(value))
@@ -238,6 +222,24 @@ class Trail:
         self._record_offset = offset
         self.records += 1
         return content
+
+    def _take_run(self, run: Run) -> bool:
+        """Take a run if every record of it is what was due, else nothing of it."""
+        name, tail = self._name, self._tail
+        belongs = (
+            self._began
+            and name is not None
+            and name[1:3] == (run.topic, run.partition)
+            and run.index == tail.due
+            and run.source_offset > self._source_offset
+            and run.first_offset > self._record_offset
+            and tail.has_room(run.lengths)
+        )
+        if belongs:
+            tail.extend(run.leaves, run.lengths)
+            self.records += len(run.leaves)
+            self._source_offset, self._record_offset = run.last_source_offset, run.last_offset
+        return belongs
 
     def _take(self, record: Record) -> AuditRecord | Seal | None:
         try:
@@ -268,7 +270,7 @@ class Trail:
             self._break("altered", value.index, fault)
         leaf = leaf_hash(value.index, value.source, value.content)
         length = len(record.value or b"")
-        if not tail.has_room(length):
+        if not tail.has_room((length,)):
             detail = f"no checkpoint behind {len(tail.leaves)} records of {tail.bytes} bytes"
             self._break("unsealed_tail", self.size, detail)
             tail.shrink()
@@ -327,7 +329,7 @@ class Trail:
         self._tail = Tail(claimed)
         self._pass_anchors(claimed, [], claimed.size)
 
-    def _opened(self, checkpoint: Checkpoint, at: int | None) -> _Last | None:
+    def _opened(self, checkpoint: Checkpoint, at: int | None) -> Opened | None:
         """Text, origin, signature; breaks are named `at`, an opening's by its own size."""
         try:
             text, note = parse_checkpoint(checkpoint.note, at=at or 0)
@@ -345,9 +347,9 @@ class Trail:
                 check_signatures(note, text, self._keys, at=at)
             except BreakError as error:
                 self._on_break(error)
-        return _Last(text, frozenset(note.lines), checkpoint)
+        return Opened(text, frozenset(note.lines), checkpoint)
 
-    def _is_next(self, opened: _Last) -> bool:
+    def _is_next(self, opened: Opened) -> bool:
         last, size = self._last, opened.text.size
         if last is not None and size <= last.text.size:
             if size == last.text.size and opened.text.root != last.text.root:
@@ -362,14 +364,14 @@ class Trail:
             self._break("sequence", self.due, detail)
         return True
 
-    def _claimed(self, opened: _Last, at: int) -> Frontier | None:
+    def _claimed(self, opened: Opened, at: int) -> Frontier | None:
         try:
             return claimed_frontier(opened.text, opened.checkpoint.frontier, at=at)
         except BreakError as error:
             self._on_break(error)
             return None
 
-    def _begin(self, last: _Last) -> None:
+    def _begin(self, last: Opened) -> None:
         self._last, self._began = last, True
         if self._usual is None and self._name is not None:
             self._usual = UsualRecords(self._name.topic, self._name.partition)

@@ -1,27 +1,28 @@
-"""Where `verify` reads logs from, by the form of the address.
-
-    kafka://host:port/topic[/partition]   an audit topic, or one partition of it
-    s3://bucket/prefix                    an archive
-    a directory                           an embedded home (it has `attestream.db`), an archive, or
-                                          static logs: itself, or whatever is below it
-    s3://bucket/prefix/tiles/v1/origin    a static log
-    a file                                a segment as `audit export` writes it, a copy of an
-                                          embedded database, or a tlog-proof
+"""Where `verify` reads logs from; the forms of an address are in `streams.cli.addresses`.
 
 Only reading happens here; `streams.verifier` judges. The clients of brokers and buckets are loaded
 when an address needs them, and only those ask for settings.
 """
 
 import asyncio
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
-from urllib.parse import urlsplit
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+from schemas.records import Record
 from streams.audit.checkpoint import parse_log_name
+from streams.cli.addresses import (
+    is_segment,
+    kafka_address,
+    kind_of,
+    static_logs,
+    tiled_origin,
+)
+from streams.cli.source_pages import embedded_source, live_source
 from streams.errors import (
     BreakError,
     SettingsError,
@@ -30,15 +31,17 @@ from streams.errors import (
     TransientError,
 )
 from streams.ports import PartitionReader
-from streams.segments import TILES
 from streams.settings import Settings, load_settings
-from streams.static_log import CHECKPOINT
 from streams.topology import Topology
 from streams.verifier import (
+    SILENT,
     ArchiveRequest,
+    Digests,
     LogVerdict,
     LogWalk,
-    OnRows,
+    OpenSource,
+    Progress,
+    SourceComparison,
     TileRequest,
     Trust,
     Verdict,
@@ -51,10 +54,6 @@ from streams.verifier import (
 
 __all__ = ["Inquiry", "verify_histories"]
 
-DATABASE = "attestream.db"
-SQLITE_MAGIC = b"SQLite format 3\x00"
-SEGMENT_MAGIC = b"Obj\x01"
-PROOF_MAGIC = b"c2sp.org/tlog-proof@"
 PAGE_RECORDS = 2000
 PROOF_BYTES_MAX = 2**20
 
@@ -67,14 +66,18 @@ class Inquiry(NamedTuple):
         level: how deep an archive is read.
         leaf: the leaf hash a tlog-proof is to prove.
         environ: where connections to brokers and buckets are set.
-        on_rows: told how many rows were verified, now and then.
+        progress: told of every batch.
+        jobs: how many processes read a file; 1 for none beside this one.
+        with_source: whether logs are compared with the sources beside them.
     """
 
     trust: Trust
-    level: str
-    leaf: bytes | None
-    environ: Mapping[str, str]
-    on_rows: OnRows
+    level: str = "record"
+    leaf: bytes | None = None
+    environ: Mapping[str, str] = MappingProxyType({})
+    progress: Progress = SILENT
+    jobs: int = 1
+    with_source: bool = False
 
 
 def verify_histories(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
@@ -90,11 +93,14 @@ def verify_histories(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
 async def _verify(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
     logs: list[LogVerdict] = []
     unreadable: list[str] = []
-    segments = [Path(address) for address in addresses if _is_segment(address)]
-    others = [address for address in addresses if not _is_segment(address)]
+    segments = [Path(address) for address in addresses if is_segment(address)]
+    others = [address for address in addresses if not is_segment(address)]
     if segments:
         try:
-            logs += verify_files(segments, inquiry.trust, on_rows=inquiry.on_rows)
+            with Digests(inquiry.jobs) as digests:
+                logs += verify_files(
+                    segments, inquiry.trust, progress=inquiry.progress, digests=digests
+                )
         except SourceUnreadableError as error:
             unreadable.append(str(error))
     for address in others:
@@ -111,7 +117,7 @@ async def _verify(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
 
 
 async def _verify_one(address: str, inquiry: Inquiry, unreadable: list[str]) -> list[LogVerdict]:
-    match _kind(address):
+    match kind_of(address):
         case "kafka":
             return await _kafka(address, inquiry)
         case "archive":
@@ -119,45 +125,9 @@ async def _verify_one(address: str, inquiry: Inquiry, unreadable: list[str]) -> 
         case "tiles":
             return await _tiles(address, inquiry, unreadable)
         case "embedded":
-            return _embedded(Path(address), inquiry, unreadable)
+            return await _embedded(Path(address), inquiry, unreadable)
         case "proof":
             return [_proof(Path(address), inquiry)]
-
-
-def _kind(address: str) -> Literal["kafka", "archive", "tiles", "embedded", "proof"]:
-    path = Path(address)
-    if address.startswith("kafka://"):
-        return "kafka"
-    if address.startswith("s3://"):
-        return "archive" if _tiled_origin(address) is None else "tiles"
-    if (path / "archive" / "v1").is_dir():
-        return "archive"
-    if (path / DATABASE).is_file() or _starts_with(path, SQLITE_MAGIC):
-        return "embedded"
-    if _starts_with(path, PROOF_MAGIC):
-        return "proof"
-    if next(_static_logs(path), None):
-        return "tiles"
-    if not path.exists():
-        raise SourceUnreadableError("no such file or directory")
-    raise SourceUnreadableError(
-        "neither a segment, a database, a tlog-proof, an archive, nor a static log"
-    )
-
-
-def _is_segment(address: str) -> bool:
-    path = Path(address)
-    return path.is_file() and (path.suffix == ".avro" or _starts_with(path, SEGMENT_MAGIC))
-
-
-def _starts_with(path: Path, magic: bytes) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(len(magic)) == magic
-    except OSError:
-        return False  # What it is cannot be told; whoever reads it says why.
 
 
 def _proof(path: Path, inquiry: Inquiry) -> LogVerdict:
@@ -171,23 +141,53 @@ def _proof(path: Path, inquiry: Inquiry) -> LogVerdict:
     return verify_proof_text(text, inquiry.leaf, inquiry.trust)
 
 
-def _embedded(path: Path, inquiry: Inquiry, unreadable: list[str]) -> list[LogVerdict]:
+async def _embedded(path: Path, inquiry: Inquiry, unreadable: list[str]) -> list[LogVerdict]:
     from streams.embedded.history import (  # noqa: PLC0415  # only where there is a database
         list_audit_partitions,
-        read_partition,
+        partition_end,
     )
 
     logs = []
     for topic, partition in list_audit_partitions(path):
-        walk = LogWalk(inquiry.trust, on_rows=inquiry.on_rows)
-        rows = read_partition(path, topic, partition)
+        name = f"{topic}/{partition}"
+        inquiry.progress.begin(name, partition_end(path, topic, partition))
+        walk = LogWalk(inquiry.trust, progress=inquiry.progress)
+        source = embedded_source(path) if inquiry.with_source else None
         try:
-            while page := list(islice(rows, PAGE_RECORDS)):
-                walk.feed(page)
+            async with aclosing(_pages(path, topic, partition)) as pages:
+                compared = await _walked(walk, pages, source)
         except SourceUnreadableError as error:
-            unreadable.append(f"{path}: {topic}/{partition}: {error}")
-        logs += _verdicts(walk, (topic, partition), inquiry.trust)
+            unreadable.append(f"{path}: {name}: {error}")
+            compared = {}
+        logs += _verdicts(walk, (topic, partition), inquiry.trust, compared)
     return [*logs, *_lost(logs, inquiry.trust)]
+
+
+async def _pages(path: Path, topic: str, partition: int) -> AsyncGenerator[list[Record], None]:
+    from streams.embedded.history import (  # noqa: PLC0415  # only where there is a database
+        read_partition,
+    )
+
+    rows = read_partition(path, topic, partition)
+    while page := list(islice(rows, PAGE_RECORDS)):
+        yield page
+
+
+async def _walked(
+    walk: LogWalk, pages: AsyncIterator[list[Record]], source: OpenSource | None
+) -> dict[str, Any]:
+    """Take all pages; what was found of the source, for the verdict."""
+    if source is None:
+        async for page in pages:
+            walk.feed(page)
+        return {}
+    comparison = SourceComparison(source)
+    try:
+        async for page in pages:
+            await walk.feed_beside(page, comparison)
+    finally:
+        await comparison.close()
+    return {"source": comparison.state, "source_from": comparison.first}
 
 
 async def _archive(address: str, inquiry: Inquiry) -> list[LogVerdict]:
@@ -196,33 +196,19 @@ async def _archive(address: str, inquiry: Inquiry) -> list[LogVerdict]:
     store = open_objects(_settings(inquiry, "S3_", ATTESTREAM_ARCHIVE=address))
     try:
         locked = address.startswith("s3://")
-        request = ArchiveRequest(inquiry.level, locked, inquiry.on_rows)
-        found = await verify_archive(store, inquiry.trust, request)
+        with Digests(inquiry.jobs) as digests:
+            request = ArchiveRequest(inquiry.level, locked, inquiry.progress, digests)
+            found = await verify_archive(store, inquiry.trust, request)
         return [*found, *_lost(found, inquiry.trust)]
     finally:
         await store.close()
-
-
-def _static_logs(path: Path) -> Iterator[str]:
-    """The directories at or below `path` that are static logs."""
-    for folder, folders, files in os.walk(path):
-        if CHECKPOINT in files and "tile" in folders:
-            yield folder
-        folders[:] = sorted(set(folders) - {"tile"})
-
-
-def _tiled_origin(address: str) -> str | None:
-    """The origin in the address of a static log; None where none is in it."""
-    place = address if address.startswith("s3://") else str(Path(address).absolute())
-    _, found, origin = f"{place.rstrip('/')}/".rpartition(f"/{TILES}")
-    return origin.rstrip("/") if found else None
 
 
 async def _tiles(address: str, inquiry: Inquiry, unreadable: list[str]) -> list[LogVerdict]:
     """The static logs at an address: one in a bucket, all below a directory."""
     is_bucket = address.startswith("s3://")
     logs = []
-    for place in [address] if is_bucket else list(_static_logs(Path(address))):
+    for place in [address] if is_bucket else list(static_logs(Path(address))):
         try:
             logs.append(await _static_log(place, inquiry))
         except SourceUnreadableError as error:
@@ -235,14 +221,14 @@ async def _static_log(place: str, inquiry: Inquiry) -> LogVerdict:
 
     store = open_objects(_settings(inquiry, "S3_", ATTESTREAM_ARCHIVE=place))
     try:
-        request = TileRequest(origin=_tiled_origin(place), on_rows=inquiry.on_rows)
+        request = TileRequest(origin=tiled_origin(place), progress=inquiry.progress)
         return await verify_tiles(store, inquiry.trust, request)
     finally:
         await store.close()
 
 
 async def _kafka(address: str, inquiry: Inquiry) -> list[LogVerdict]:
-    broker, topic, wanted = _kafka_address(address)
+    broker, topic, wanted = kafka_address(address)
     from streams.app import kafka_connection  # noqa: PLC0415  # chooses the adapter
 
     settings = _settings(inquiry, "KAFKA_", KAFKA_BOOTSTRAP_SERVERS=broker)
@@ -258,7 +244,7 @@ async def _kafka(address: str, inquiry: Inquiry) -> list[LogVerdict]:
         for partition in range(count) if wanted is None else (wanted,):
             reader = engine.reader(topic, partition)
             try:
-                logs += await _partition(reader, inquiry)
+                logs += await _partition(reader, inquiry, live_source(engine))
             finally:
                 await reader.close()
     finally:
@@ -266,23 +252,24 @@ async def _kafka(address: str, inquiry: Inquiry) -> list[LogVerdict]:
     return logs
 
 
-async def _partition(reader: PartitionReader, inquiry: Inquiry) -> list[LogVerdict]:
+async def _partition(
+    reader: PartitionReader, inquiry: Inquiry, source: OpenSource
+) -> list[LogVerdict]:
     """What is committed now; what is appended meanwhile is left for the next time."""
-    walk = LogWalk(inquiry.trust, on_rows=inquiry.on_rows)
-    offset, end, _ = await reader.bounds()
-    while offset < end:
-        fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=500)
-        walk.feed([row for row in fetched.records if row.offset < end])
-        offset = fetched.next_offset
-    return _verdicts(walk, (reader.topic, reader.partition), inquiry.trust)
+    start, end, _ = await reader.bounds()
+    inquiry.progress.begin(f"{reader.topic}/{reader.partition}", end - start)
+    walk = LogWalk(inquiry.trust, progress=inquiry.progress, start=start)
 
+    async def pages() -> AsyncGenerator[list[Record], None]:
+        offset = start
+        while offset < end:
+            fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=500)
+            yield [row for row in fetched.records if row.offset < end]
+            offset = fetched.next_offset
 
-def _kafka_address(address: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(address)
-    topic, _, partition = parts.path.removeprefix("/").partition("/")
-    if not parts.netloc or not topic or not (partition.isdecimal() or not partition):
-        raise SettingsError([f"expected kafka://host:port/topic[/partition], got {address}"])
-    return parts.netloc, topic, int(partition) if partition else None
+    async with aclosing(pages()) as read:
+        compared = await _walked(walk, read, source if inquiry.with_source else None)
+    return _verdicts(walk, (reader.topic, reader.partition), inquiry.trust, compared)
 
 
 def _settings(inquiry: Inquiry, prefix: str, **given: str) -> Settings:
@@ -291,9 +278,11 @@ def _settings(inquiry: Inquiry, prefix: str, **given: str) -> Settings:
     return load_settings(needed | given)
 
 
-def _verdicts(walk: LogWalk, audit: tuple[str, int], trust: Trust) -> list[LogVerdict]:
+def _verdicts(
+    walk: LogWalk, audit: tuple[str, int], trust: Trust, compared: dict[str, Any]
+) -> list[LogVerdict]:
     """The verdict; none for a log not born yet, that is without a record and without an anchor."""
-    verdict = walk.verdict()
+    verdict = replace(walk.verdict(), **compared)
     missing = [
         LogWalk(trust, origin).verdict()
         for origin in dict.fromkeys(anchor.origin for anchor in trust.anchors)
@@ -324,7 +313,7 @@ def _belongs(origin: str, audit: tuple[str, int]) -> bool:
 
 def _lost(found: list[LogVerdict], trust: Trust) -> list[LogVerdict]:
     """Logs an anchor vouches for that an archive of the same deployment does not hold."""
-    held = {log.origin for log in found}
+    held = {log.origin for log in found if log.origin}
     deployments = {_deployment(origin) for origin in held}
     return [
         LogWalk(trust, origin).verdict()

@@ -3,32 +3,33 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 import click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from streams.audit.note import TrustedKeys
+from streams.cli.anchor_places import anchors_at
 from streams.cli.failures import exit_on_failure
 from streams.cli.histories import Inquiry, verify_histories
+from streams.cli.progress import shown_progress
 from streams.errors import SettingsError
-from streams.verifier import LEVELS, OnRows, Trust, open_anchor
+from streams.verifier import LEVELS, SeenNotes, Trust, Verdict, cores
 
 __all__ = ["verify"]
 
 LEAF_BYTES = 32
-ROWS_A_LINE = 1_000_000
 
 
 class _Options(TypedDict):
     keys_file: Path | None
-    anchor_files: tuple[Path, ...]
+    anchor_addresses: tuple[str, ...]
+    state_file: Path | None
+    with_source: bool
     leaf: str | None
     level: str
+    jobs: int | None
     as_json: bool
 
 
@@ -42,10 +43,22 @@ class _Options(TypedDict):
 )
 @click.option(
     "--anchor",
-    "anchor_files",
-    type=click.Path(path_type=Path),
+    "anchor_addresses",
+    metavar="ADDRESS",
     multiple=True,
-    help="A checkpoint note kept outside the source. May be repeated.",
+    help="A checkpoint note kept elsewhere, or a directory or bucket of them. May be repeated.",
+)
+@click.option(
+    "--state",
+    "state_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Remember what was seen, and demand that no log ever contradicts it. Needs --keys.",
+)
+@click.option(
+    "--source",
+    "with_source",
+    is_flag=True,
+    help="Compare each log with its source topic, in the same cluster or directory.",
 )
 @click.option(
     "--level",
@@ -55,6 +68,9 @@ class _Options(TypedDict):
     help="How deep an archive is read: names and locks, file digests, every record.",
 )
 @click.option("--leaf", help="For a tlog-proof: the leaf hash of the record it is to prove, hex.")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Processes that read a file.  [default: one a core]"
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
 @exit_on_failure
 def verify(sources: tuple[str, ...], **options: Unpack[_Options]) -> None:
@@ -70,17 +86,7 @@ def verify(sources: tuple[str, ...], **options: Unpack[_Options]) -> None:
 
     Example: attestream verify decisions-0.avro --keys keys.txt --anchor anchor.note
     """
-    keys = _keys(options["keys_file"])
-    anchors = tuple(open_anchor(_read(path), keys, str(path)) for path in options["anchor_files"])
-    with _progress() as on_rows:
-        inquiry = Inquiry(
-            trust=Trust(keys=keys, anchors=anchors),
-            level=options["level"],
-            leaf=_leaf(options["leaf"]),
-            environ=os.environ,
-            on_rows=on_rows,
-        )
-        verdict = verify_histories(sources, inquiry)
+    verdict = _verified(sources, options)
     if options["as_json"]:
         click.echo(json.dumps(verdict.to_json()))
         for sentence in verdict.unreadable:
@@ -88,6 +94,29 @@ def verify(sources: tuple[str, ...], **options: Unpack[_Options]) -> None:
     else:
         click.echo(verdict.to_text())
     sys.exit(verdict.status)
+
+
+def _verified(sources: tuple[str, ...], options: _Options) -> Verdict:
+    keys, state_file = _keys(options["keys_file"]), options["state_file"]
+    anchors = [a for at in options["anchor_addresses"] for a in anchors_at(at, os.environ, keys)]
+    with ExitStack() as stack:
+        seen = None
+        if state_file is not None:
+            seen = stack.enter_context(SeenNotes.open(state_file, keys))
+            anchors += seen.anchors
+        inquiry = Inquiry(
+            trust=Trust(keys=keys, anchors=tuple(anchors)),
+            level=options["level"],
+            leaf=_leaf(options["leaf"]),
+            environ=os.environ,
+            progress=stack.enter_context(shown_progress()),
+            jobs=options["jobs"] or cores(),
+            with_source=options["with_source"],
+        )
+        verdict = verify_histories(sources, inquiry)
+        if seen is not None:
+            seen.advance(verdict)
+    return verdict
 
 
 def _keys(path: Path | None) -> TrustedKeys | None:
@@ -118,30 +147,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SettingsError([f"{path}: {error.strerror}"]) from error
-
-
-@contextmanager
-def _progress() -> Iterator[OnRows]:
-    """A bar on a terminal, a line now and then elsewhere; on stderr either way."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines()
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.completed:,.0f} rows verified"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("verify", total=None)
-        yield lambda rows: progress.advance(task, rows)
-
-
-class _Lines:
-    def __init__(self) -> None:
-        self._rows = 0
-
-    def __call__(self, rows: int) -> None:
-        before, self._rows = self._rows, self._rows + rows
-        if before // ROWS_A_LINE != self._rows // ROWS_A_LINE:
-            click.echo(f"{self._rows:,} rows verified", err=True)

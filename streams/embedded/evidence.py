@@ -82,6 +82,13 @@ class Evidence:
             lambda connection: select_rows(connection, partition_id, offset, PAGE_RECORDS)
         )
 
+    def end(self, partition_id: int) -> int:
+        """The offset behind the last row, 0 where there is none."""
+        table = f"records_{partition_id}"
+        statement = f"SELECT CAST(MAX(offset) AS INTEGER) FROM {table}"  # noqa: S608  # of an integer
+        last = self._read(lambda connection: connection.execute(statement).fetchone()[0])
+        return 0 if last is None else int(last) + 1
+
     def copy_to(self, target: sqlite3.Connection) -> None:
         """A copy of one snapshot, by SQLite's backup interface."""
         self._read(lambda connection: connection.backup(target))

@@ -9,7 +9,7 @@ deployment is not held up; every page is a snapshot of its own, and a log only g
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from schemas.records import Record
@@ -18,7 +18,13 @@ from streams.embedded.failures import explaining
 from streams.embedded.record_tables import Row, records_of
 from streams.errors import SettingsError, SourceUnreadableError
 
-__all__ = ["copy_database", "list_audit_partitions", "read_partition"]
+__all__ = [
+    "copy_database",
+    "has_partition",
+    "list_audit_partitions",
+    "partition_end",
+    "read_partition",
+]
 
 
 def list_audit_partitions(path: Path) -> list[tuple[str, int]]:
@@ -29,6 +35,23 @@ def list_audit_partitions(path: Path) -> list[tuple[str, int]]:
     """
     with closing(Evidence(path)) as evidence:
         return evidence.audit_partitions()
+
+
+def has_partition(path: Path, topic: str, partition: int) -> bool:
+    """Whether there is a partition of this name that can be read."""
+    with closing(Evidence(path)) as evidence:
+        try:
+            evidence.partition_id(topic, partition)
+        except SourceUnreadableError:
+            return False
+        return True
+
+
+def partition_end(path: Path, topic: str, partition: int) -> int:
+    """The offset behind the last record, 0 where there is none or it cannot be told."""
+    with closing(Evidence(path)) as evidence, suppress(SourceUnreadableError):
+        return evidence.end(evidence.partition_id(topic, partition))
+    return 0
 
 
 def read_partition(path: Path, topic: str, partition: int) -> Iterator[Record]:

@@ -4,10 +4,11 @@ Pure. A segment is an Avro object container file, codec deflate. Its sync marker
 origin and first index; its metadata holds the checkpoint that closed the segment before (the
 *opening*) and the schema texts, so each file can be checked alone, and read by any Avro reader.
 
-`names` of objects · `rows` the hot loops · `reader` strict, in bounded memory · `writer` ·
-`manifest` the chain over segments.
+`names` of objects · `rows` the hot loops · `blocks` of rows · `reader` strict, in bounded memory ·
+`writer` · `manifest` the chain over segments.
 """
 
+from streams.segments.blocks import Block, digest_block
 from streams.segments.manifest import FIRST_PREVIOUS, Manifest
 from streams.segments.names import (
     ARCHIVE,
@@ -43,6 +44,7 @@ __all__ = [
     "SCHEMA_TEXTS",
     "SEGMENT_BYTES_MAX",
     "TILES",
+    "Block",
     "Manifest",
     "ObjectKind",
     "ObjectName",
@@ -52,6 +54,7 @@ __all__ = [
     "anchors_prefix",
     "check_origin",
     "claim_name",
+    "digest_block",
     "encode_block",
     "encode_head",
     "encode_segment",

@@ -10,7 +10,6 @@ opening that is no checkpoint, which is `altered` there.
 """
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -27,13 +26,12 @@ from schemas.errors import DecodeError
 from schemas.records import Checkpoint, Record
 from streams.audit.note import MalformedError, decode_base64
 from streams.errors import BreakError
-from streams.segments.rows import decode_rows
+from streams.segments.blocks import BLOCK_BYTES_MAX, Block, block_rows
 
 __all__ = [
     "CODEC",
     "MAGIC",
     "OPENING",
-    "RAW_DEFLATE",
     "ROW_SCHEMA",
     "SCHEMA",
     "SCHEMA_TEXTS",
@@ -47,7 +45,6 @@ __all__ = [
 
 MAGIC = b"Obj\x01"
 CODEC = "deflate"
-RAW_DEFLATE = -15
 OPENING = "attestream.opening"
 SCHEMA = "attestream.schema."
 ROW_FINGERPRINT = "0e4045253d36f89d"
@@ -58,7 +55,6 @@ METADATA_ENTRIES_MAX = 64
 METADATA_NAME_BYTES_MAX = 1024
 METADATA_BYTES_MAX = 2**20
 COMPRESSED_PIECE = 64 * 2**10
-INFLATED_PIECE = 256 * 2**10
 ORIGINS_TRIED_MAX = 16
 
 
@@ -153,16 +149,37 @@ class SegmentReader:
         Raises:
             BreakError: `archive`; rows before the fault have been given out.
         """
+        for piece in self.pieces():
+            if isinstance(piece, Block):
+                yield from self.rows_of(piece)
+            else:
+                yield piece
+
+    def pieces(self) -> Iterator[Block | list[Record]]:
+        """The rows in order, or blocks whose rows somebody else may read. Can be read once.
+
+        A block comes whole only where it is short, and once the head of the file is accounted for.
+
+        Raises:
+            BreakError: `archive`; rows before the fault have been given out.
+        """
         while byte := self._file.read(1):
             count, size = self._long(byte), self._long()
             if count < 0 or size < 0:
                 raise self.fault(f"a block of {count} rows in {size} bytes")
-            yield from self._block(count, size)
+            if size > BLOCK_BYTES_MAX or not (self._is_marked and self._has_record):
+                yield from self._told(block_rows(count, self._stored(size)))
+            else:
+                yield Block(count, self._read(size))
             if self._read(MARKER_BYTES) != self.marker:
                 raise self.fault("a block does not end in the file's sync marker")
         if not self._has_record:
             raise self.fault("no audit record in the file")
         self.check_marker()
+
+    def rows_of(self, block: Block) -> Iterator[list[Record]]:
+        """The rows of a block. Raises BreakError as `batches` does."""
+        return self._told(block.rows())
 
     def check_marker(self) -> None:
         """Whether the marker follows from what was read so far; `batches` ends with it.
@@ -179,44 +196,20 @@ class SegmentReader:
         """A fault of the container, at the index the file begins at."""
         return BreakError("archive", self.first, detail)
 
-    def _block(self, count: int, size: int) -> Iterator[list[Record]]:
-        pending = b""
-        for data in self._inflated(size):
-            pending += data
-            try:
-                rows, end = decode_rows(pending, count)
-            except DecodeError as error:
-                raise self.fault(f"a row that is none: {error.detail}") from error
-            pending = pending[end:]
-            count -= len(rows)
-            if not count and pending:
-                break
-            if not (self._is_marked and self._has_record):
-                self._look(rows)
-            if rows:
+    def _told(self, batches: Iterator[list[Record]]) -> Iterator[list[Record]]:
+        try:
+            for rows in batches:
+                if not (self._is_marked and self._has_record):
+                    self._look(rows)
                 yield rows
-        if count or pending:
-            raise self.fault(f"a block that ends {count} rows early or {len(pending)} bytes late")
+        except DecodeError as error:
+            raise self.fault(error.detail) from error
 
-    def _inflated(self, size: int) -> Iterator[bytes]:
-        inflate = zlib.decompressobj(RAW_DEFLATE)
-        adler = 1
+    def _stored(self, size: int) -> Iterator[bytes]:
         while size:
             piece = self._read(min(size, COMPRESSED_PIECE))
             size -= len(piece)
-            data = b""
-            while piece or len(data) == INFLATED_PIECE:
-                try:
-                    data = inflate.decompress(piece, INFLATED_PIECE)
-                except zlib.error as error:
-                    raise self.fault(f"a block that does not inflate: {error}") from error
-                piece = inflate.unconsumed_tail
-                if data:
-                    adler = zlib.adler32(data, adler)
-                    yield data
-        # fastavro leaves three of the four bytes of zlib's checksum behind the deflate stream.
-        if not inflate.eof or inflate.unused_data not in (b"", adler.to_bytes(4, "big")[:3]):
-            raise self.fault("a block that ends early, or has bytes behind its end")
+            yield piece
 
     def _look(self, rows: list[Record]) -> None:
         for row in rows:

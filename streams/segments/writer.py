@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from schemas.audit_values import encode_checkpoint
 from schemas.canonical import encode_bytes, encode_long
 from schemas.records import Checkpoint, Record
+from streams.segments.blocks import RAW_DEFLATE
 from streams.segments.reader import (
     CODEC,
     MAGIC,
     OPENING,
-    RAW_DEFLATE,
     ROW_SCHEMA,
     SCHEMA,
     SCHEMA_TEXTS,

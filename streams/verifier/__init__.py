@@ -6,27 +6,39 @@ Nothing here trusts what the records say of themselves: keys and anchors come fr
     verdict = verdict_of(verify_files([path], trust), trust)
     verdict.status      # 0 intact, 20 to 28 by the kind of the first break
 
-`verdicts` what is said · `walk` one log · `archive` an archive's objects · `tiles` a static log ·
-`proof` one record.
+`verdicts` what is said · `walk` one log · `digesting` a file on every core · `archive` its objects
+· `tiles` a static log · `proof` one record · `state` what was seen before · `source` what was
+sealed · `progress` how far it is.
 """
 
 from streams.verifier.archive import LEVELS, ArchiveRequest, verify_archive
+from streams.verifier.digesting import Digests, cores
+from streams.verifier.progress import SILENT, Progress
 from streams.verifier.proof import verify_leaf, verify_proof_text
+from streams.verifier.source import OpenSource, SourceComparison, SourcePages
+from streams.verifier.state import SeenNotes
 from streams.verifier.tiles import TileRequest, TileShelf, verify_tiles
 from streams.verifier.verdicts import BREAK_STATUS, LogVerdict, Trust, Verdict, verdict_of
-from streams.verifier.walk import LogWalk, OnRows, open_anchor, verify_files, verify_rows
+from streams.verifier.walk import LogWalk, open_anchor, verify_files, verify_rows
 
 __all__ = [
     "BREAK_STATUS",
     "LEVELS",
+    "SILENT",
     "ArchiveRequest",
+    "Digests",
     "LogVerdict",
     "LogWalk",
-    "OnRows",
+    "OpenSource",
+    "Progress",
+    "SeenNotes",
+    "SourceComparison",
+    "SourcePages",
     "TileRequest",
     "TileShelf",
     "Trust",
     "Verdict",
+    "cores",
     "open_anchor",
     "verdict_of",
     "verify_archive",

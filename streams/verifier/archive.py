@@ -20,8 +20,10 @@ from streams.audit.note import MalformedError
 from streams.errors import BreakError
 from streams.ports import ObjectStore, ObjectVersion
 from streams.segments import ARCHIVE, FIRST_PREVIOUS, Manifest, parse_object_name, segment_name
+from streams.verifier.digesting import ALONE, Digests
+from streams.verifier.progress import SILENT, Progress
 from streams.verifier.verdicts import LogVerdict, Trust
-from streams.verifier.walk import LogWalk, OnRows
+from streams.verifier.walk import LogWalk
 
 __all__ = ["LEVELS", "ArchiveRequest", "verify_archive"]
 
@@ -35,12 +37,14 @@ class ArchiveRequest(NamedTuple):
     Attributes:
         level: one of `LEVELS`.
         locked: the store enforces retention, so a missing lock is a break.
-        on_rows: told how many rows were verified.
+        progress: told of every batch.
+        digests: reads segments.
     """
 
     level: str = "record"
     locked: bool = False
-    on_rows: OnRows = lambda _rows: None
+    progress: Progress = SILENT
+    digests: Digests = ALONE
 
 
 class _Log(NamedTuple):
@@ -86,7 +90,7 @@ class _ArchivedLog:
         self._trust = trust
         self._request = request
         self._log = log
-        self._walk = LogWalk(trust, log.origin, on_rows=request.on_rows)
+        self._walk = LogWalk(trust, log.origin, progress=request.progress, digests=request.digests)
         self._previous = FIRST_PREVIOUS
         self._due = 0
         self._closings: dict[int, bytes] = {}
@@ -96,6 +100,8 @@ class _ArchivedLog:
             for first, versions in objects.items():
                 self._check_versions(first, versions)
         firsts = sorted(self._log.segments.keys() | self._log.manifests.keys())
+        stored = sum(versions[0].size for versions in self._log.segments.values())
+        self._request.progress.begin(self._log.origin, stored)
         for first in firsts:
             if first != self._due:
                 self._fault(self._due, f"the next segment begins at {first}")

@@ -40,8 +40,8 @@ from streams.audit.tiles import (
 from streams.errors import BreakError, SourceUnreadableError
 from streams.ports import ObjectStore, PublicStore
 from streams.static_log import StaticLog, first_leaf
+from streams.verifier.progress import SILENT, Progress
 from streams.verifier.verdicts import LogVerdict, Trust
-from streams.verifier.walk import OnRows
 
 __all__ = ["TileRequest", "TileShelf", "verify_tiles"]
 
@@ -59,12 +59,12 @@ class TileRequest(NamedTuple):
     Attributes:
         prefix: of its objects; empty, or ending in `/`.
         origin: the log that is expected, None takes it from the checkpoint.
-        on_rows: told how many entries were verified, now and then.
+        progress: told of every bundle.
     """
 
     prefix: str = ""
     origin: str | None = None
-    on_rows: OnRows = lambda _rows: None
+    progress: Progress = SILENT
 
 
 async def verify_tiles(shelf: TileShelf, trust: Trust, request: TileRequest) -> LogVerdict:
@@ -85,6 +85,7 @@ async def verify_tiles(shelf: TileShelf, trust: Trust, request: TileRequest) -> 
         name = parse_log_name(text.origin)
     except MalformedError as error:
         raise SourceUnreadableError(f"not the log of an audit partition: {error}") from error
+    request.progress.begin(text.origin, text.size)
     entries = _Entries(name, text, trust, breaks)
     tree = _Tree(_Shelved(shelf, request.prefix, breaks), text, breaks)
     for first in range(0, -(-text.size // TILE_WIDTH), READ_AHEAD):
@@ -94,7 +95,7 @@ async def verify_tiles(shelf: TileShelf, trust: Trust, request: TileRequest) -> 
             if row is None:
                 return entries.verdict()
             await tree.rise(0, row)
-            request.on_rows(len(row))
+            request.progress.advance(len(row), len(row))
     await tree.end()
     entries.end()
     return entries.verdict()

@@ -6,7 +6,7 @@ says `intact` and tells apart what was checked.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from streams.audit.checkpoint import CheckpointText
@@ -28,6 +28,7 @@ BREAK_STATUS = {
     "archive": 28,
 }
 UNREADABLE_STATUS = 3
+UNTOLD = ("breaks", "note", "source_from")  # in the JSON of formats §9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,9 @@ class LogVerdict:
         roster: whether the sealed list of heads was compared; `not given`.
         source: whether the source topic was compared; `not given`.
         breaks: the first of each kind, by index.
+        note: the checkpoint of `size`, verbatim; empty where there is none, and where it is not
+            known that the log leads to it.
+        source_from: of a compared source, the first index it still holds.
     """
 
     origin: str
@@ -72,11 +76,13 @@ class LogVerdict:
     roster: str = "not given"
     source: str = "not given"
     breaks: tuple[BreakError, ...] = ()
+    note: str = field(default="", compare=False, repr=False)
+    source_from: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The log's object in `verify --json`."""
         return {
-            **{name: getattr(self, name) for name in self.__slots__ if name != "breaks"},
+            **{name: getattr(self, name) for name in self.__slots__ if name not in UNTOLD},
             "breaks": [
                 {"kind": b.kind, "index": b.index, "detail": b.detail} for b in self.breaks
             ],
@@ -148,10 +154,11 @@ def verdict_of(
 
 def _log_lines(log: LogVerdict) -> list[str]:
     found = f"{log.records} records from index {log.first}, {log.checkpoints} checkpoints"
+    source = log.source + (f" from index {log.source_from}" if log.source_from else "")
     return [
         f"{log.origin or 'a log that nothing names'}",
         f"  size {log.size}, root {log.root}",
         f"  {found}, tail {log.tail}",
-        f"  anchored: {log.anchored} · roster: {log.roster} · source: {log.source}",
+        f"  anchored: {log.anchored} · roster: {log.roster} · source: {source}",
         *(f"  BREAK {found.kind} at index {found.index}: {found.detail}" for found in log.breaks),
     ]

@@ -6,15 +6,15 @@ behind it. `size` and `root` of the verdict are those of the last good checkpoin
 break. Memory is flat in the length of the log.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
 from schemas.audit_values import decode_audit_value
 from schemas.errors import DecodeError
-from schemas.records import AuditValue, Checkpoint, Record
+from schemas.records import AuditRecord, AuditValue, Checkpoint, Record
 from streams.audit.checkpoint import (
     CheckpointText,
     check_signatures,
@@ -26,40 +26,46 @@ from streams.audit.note import MalformedError, TrustedKeys
 from streams.audit.trail import Trail
 from streams.errors import BreakError, SettingsError, SourceUnreadableError
 from streams.segments import SegmentReader
+from streams.verifier.digesting import ALONE, Digests
+from streams.verifier.progress import SILENT, Progress
+from streams.verifier.source import SourceComparison
 from streams.verifier.verdicts import LogVerdict, Trust
 
-__all__ = ["LogWalk", "OnRows", "open_anchor", "verify_files", "verify_rows"]
+__all__ = ["LogWalk", "open_anchor", "verify_files", "verify_rows"]
 
 BATCH_RECORDS = 2000
-
-OnRows = Callable[[int], None]
-
-
-def _ignore(_rows: int) -> None:
-    pass
 
 
 class LogWalk:
     """One log, taken from its source to its verdict."""
 
     def __init__(
-        self, trust: Trust, origin: str | None = None, *, on_rows: OnRows = _ignore
+        self,
+        trust: Trust,
+        origin: str | None = None,
+        *,
+        progress: Progress = SILENT,
+        digests: Digests = ALONE,
+        start: int = 0,
     ) -> None:
         """Begin before the first record.
 
         Args:
             trust: keys and anchors.
             origin: the log that is expected; None takes it from the first checkpoint.
-            on_rows: told how many rows were verified, now and then.
+            progress: told of every batch.
+            digests: reads files; by default without other processes.
+            start: the first audit offset there is, for `progress`.
 
         Raises:
             MalformedError: `origin` names no audit partition.
         """
+        self._digests = digests
         self._anchored = bool(trust.anchors)
-        self._first = 0
+        self._first, self._offset = 0, start
         self._breaks: dict[str, BreakError] = {}
         self._good = (0, EMPTY_ROOT)
-        self._on_rows = on_rows
+        self._progress = progress
         self._trail = Trail(origin, trust.keys, anchors=trust.anchors, on_break=self.note)
 
     @property
@@ -86,7 +92,21 @@ class LogWalk:
     def feed(self, rows: Sequence[Record]) -> None:
         """Take committed records of the audit partition, in order."""
         self._trail.feed_all(rows)
-        self._on_rows(len(rows))
+        self._advance(rows)
+
+    async def feed_beside(self, rows: Sequence[Record], source: SourceComparison) -> None:
+        """Take records as `feed` does, each compared with the source it was sealed from.
+
+        Raises:
+            TransientError: the source cannot be read now.
+            SourceUnreadableError: the source cannot be read.
+        """
+        for row in rows:
+            fed = self._trail.feed(row)
+            if isinstance(fed, AuditRecord) and self._trail.origin is not None:
+                for found in await source.take(fed, self._trail.origin):
+                    self.note(found)
+        self._advance(rows)
 
     def feed_file(self, file: BinaryIO, *, first: int = 0) -> None:
         """Take a segment file, which continues what was fed before.
@@ -95,21 +115,24 @@ class LogWalk:
             file: open for reading; read once, in order.
             first: the index its name says, for a file that cannot say its own.
         """
+        at = 0
         try:
             reader = SegmentReader(file, first=first)
-            batches = reader.batches()
-            rows = next(batches, [])
+            digested = self._digests.of(reader)
+            begin = next(digested, None)
             if not self._trail.records:
                 self._first = reader.first if reader.opening else 0
             self._trail.begin_file(reader.first, reader.opening)
-            self.feed(rows)
-            for rows in batches:
-                self.feed(rows)
+            for count, parts, rows in chain(() if begin is None else (begin,), digested):
+                self._trail.feed_parts(parts, rows)
+                at, before = file.tell(), at
+                self._progress.advance(count, at - before)
         except BreakError as error:
             self.note(error)
             self._trail.lose_track()
         else:
             self._trail.end_file()
+        self._progress.advance(0, file.tell() - at)
 
     def verdict(self) -> LogVerdict:
         """End the walk: nothing follows."""
@@ -129,7 +152,13 @@ class LogWalk:
             checkpoints=trail.checkpoints,
             anchored=anchored,
             breaks=self.breaks,
+            note="" if self._breaks or trail.newest is None else trail.newest.note,
         )
+
+    def _advance(self, rows: Sequence[Record]) -> None:
+        before = self._offset
+        self._offset = rows[-1].offset + 1 if rows else before
+        self._progress.advance(len(rows), self._offset - before)
 
 
 def open_anchor(note: bytes, keys: TrustedKeys | None, name: str = "anchor") -> CheckpointText:
@@ -160,9 +189,11 @@ def verify_rows(rows: Iterable[Record], trust: Trust, origin: str | None = None)
 
 
 def verify_files(
-    paths: Sequence[Path], trust: Trust, *, on_rows: OnRows = _ignore
+    paths: Sequence[Path], trust: Trust, *, progress: Progress = SILENT, digests: Digests = ALONE
 ) -> list[LogVerdict]:
     """Verify exported segment files, in bounded memory; those of one log are joined.
+
+    The verdict is the same whatever `digests` reads them.
 
     Raises:
         SourceUnreadableError: a file cannot be read at all.
@@ -172,9 +203,10 @@ def verify_files(
         for number, path in enumerate(paths):
             origin, first = _whose(path)
             logs.setdefault(origin or f"\0{number}", []).append((first, number, path))
+        progress.begin("files", sum(path.stat().st_size for path in paths))
         walks = []
         for log in logs.values():
-            walk = LogWalk(trust, on_rows=on_rows)
+            walk = LogWalk(trust, progress=progress, digests=digests)
             for *_, path in sorted(log):
                 with path.open("rb") as file:
                     walk.feed_file(file)

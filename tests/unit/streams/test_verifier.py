@@ -23,6 +23,7 @@ from streams.verifier import (
     verify_rows,
 )
 from tests.support.forgeries import anchor, changed, flipped
+from tests.support.progress import Counted
 from tests.support.signed_logs import (
     BASE,
     KEY,
@@ -258,9 +259,11 @@ def test_file_that_is_not_there_is_unreadable(tmp_path: Path) -> None:
 
 
 def test_rows_are_counted_for_whoever_watches(tmp_path: Path) -> None:
-    seen: list[int] = []
-    verify_files(write(tmp_path, segments(usual_log(), 12)), TRUST, on_rows=seen.append)
-    assert sum(seen) == 16
+    seen = Counted()
+    paths = write(tmp_path, segments(usual_log(), 4, 12))
+    verify_files(paths, TRUST, progress=seen)
+    assert seen.rows == 16
+    assert seen.units == seen.done == sum(path.stat().st_size for path in paths)
 
 
 def test_walk_of_a_stream_is_the_walk_of_a_file() -> None:

@@ -14,6 +14,7 @@ from streams.audit.tiles import decode_bundle, encode_bundle
 from streams.errors import SourceUnreadableError
 from streams.verifier import LogVerdict, TileRequest, Trust, verify_tiles
 from tests.support.memory_objects import MemoryObjectStore
+from tests.support.progress import Counted
 from tests.support.sealed_log import KEY as SIGNER
 from tests.support.sealed_log import KEYS, ORIGIN, PUBLIC_KEY, SealedLog, batches_of
 from tests.support.signed_logs import Key
@@ -45,10 +46,10 @@ async def verdict_of_files(
     objects = MemoryObjectStore()
     for path, body in files.items():
         objects.overlay(PREFIX + path, body)
-    rows: list[int] = []
-    request = TileRequest(PREFIX, origin, rows.append)
+    seen = Counted()
+    request = TileRequest(PREFIX, origin, seen)
     verdict = await verify_tiles(objects, trust, request)
-    assert sum(rows) in (0, verdict.records) or verdict.breaks
+    assert seen.rows in (0, verdict.records) or verdict.breaks
     return verdict
 
 

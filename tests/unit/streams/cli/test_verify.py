@@ -228,13 +228,13 @@ def test_help_has_an_example_and_the_exit_statuses() -> None:
 def test_long_work_says_so_where_there_is_no_terminal(
     export: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.cli.verify.ROWS_A_LINE", 10)
+    monkeypatch.setattr("streams.cli.progress.SECONDS_A_LINE", 0)
     result = run(export, "--keys", keys, "--json")
-    assert result.stderr == "16 rows verified\n"
+    assert "files: 16 records verified, 100%, 0:00:00 left\n" in result.stderr
     assert json.loads(result.stdout)["verdict"] == "intact"
 
 
 def test_bar_on_a_terminal_stays_off_stdout(export: Path, keys: Path) -> None:
     result = run(export, "--keys", keys, "--json", env={"FORCE_COLOR": "1"})
-    assert "rows verified" in result.stderr
+    assert "records" in result.stderr
     assert json.loads(result.stdout)["verdict"] == "intact"
