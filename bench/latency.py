@@ -25,6 +25,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from schemas.audit_values import decode_audit_value
 from schemas.records import AuditRecord
 from streams.audit.checkpoint import parse_checkpoint
+from streams.clock import SystemClock
 from tests.support.local_kafka import LocalKafka, free_ports
 
 COMMAND = Path(sys.executable).with_name("attestream")
@@ -101,6 +102,7 @@ def measured(bootstrap: str, seconds: float) -> list[int]:
             "fetch.wait.max.ms": 5,
         }
     )
+    clock = SystemClock()
     consumer.assign([TopicPartition(f"audit.{SOURCE}", 0, OFFSET_BEGINNING)])
     ended = threading.Event()
     feeder = threading.Thread(target=feed, args=(bootstrap, WARM_UP_S + seconds, ended))
@@ -116,7 +118,7 @@ def measured(bootstrap: str, seconds: float) -> list[int]:
             if isinstance(value, AuditRecord):
                 tail.append(value)
                 continue
-            now = time.time_ns() // 1_000_000
+            now = clock.now_ms()
             size = parse_checkpoint(value.note)[0].size
             while tail and tail[0].index < size:
                 appended = tail.popleft().source.timestamp

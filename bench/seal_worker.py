@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 
-from streams.app import Deployment, SealingService, kafka_connection, trusted_keys
+from streams.app import Deployment, SealingService, kafka_connection
 from streams.clock import SystemClock
 from streams.kafka.engine import KafkaEngine
 from streams.keys.choice import local_signer
@@ -20,6 +20,7 @@ from streams.settings import load_settings
 from streams.telemetry import metrics
 from streams.telemetry.health import Health
 from streams.topology import Topology
+from streams.trust import FollowedKeys, GivenTrust
 
 
 class OneSource(Topology):
@@ -52,14 +53,14 @@ async def main(bootstrap: str, source: str, count: int, records_max: str, folder
         base=settings.origin, decisions=source, memory="unused", prefix=settings.topic_prefix
     )
     engine = KafkaEngine(kafka_connection(settings), topology)
-    signer = local_signer(settings)
+    trust = GivenTrust([local_signer(settings)], topology.base)
     service = SealingService(
         Deployment(
             settings=settings,
             engine=engine,
             objects=open_object_store(folder, S3Connection()),
-            signer=signer,
-            keys=trusted_keys(signer, topology.base),
+            trust=trust,
+            keys=FollowedKeys(trust),
             health=Health(),
             clock=SystemClock(),
         )
