@@ -207,8 +207,14 @@ async def sealing_world(folder: Path) -> AsyncIterator[SealingWorld]:
 
     ownership = engine.join("sealer", [engine.topology.decisions], on_assigned, on_revoked)
     owning = asyncio.create_task(ownership.run())
-    await assigned.wait()
     try:
+        await asyncio.wait(
+            {owning, waiting := asyncio.create_task(assigned.wait())},
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        waiting.cancel()
+        if owning.done():
+            owning.result()
         world = SealingWorld(engine, ownership, DirectoryObjectStore(folder / "archive"))
         world.health.joined("sealer")
         yield world
