@@ -34,12 +34,13 @@ ALL_ROLES = (SEALER, INDEX, ARCHIVE, DEAD_LETTERS, MEMORY, TILES)
 def topics_of(roles: Sequence[str], topology: Topology) -> list[str]:
     """Every topic that these roles read or write."""
     audits = [topology.audit(source) for source in topology.sources]
-    dead_letters = [topology.dead_letters(source) for source in topology.sources]
+    events = [topology.audit(source) for source in topology.events]
+    dead_letters = [topology.dead_letters(source) for source in topology.events]
     needed = {
         SEALER: [*topology.sources, *audits],
         INDEX: [topology.audit(topology.decisions), topology.alerts],
         ARCHIVE: audits,
-        DEAD_LETTERS: [*audits, *dead_letters],
+        DEAD_LETTERS: [*events, *dead_letters],
         MEMORY: [topology.audit(topology.memory)],
         TILES: audits,
     }
@@ -121,7 +122,7 @@ def _dead_letters(d: Deployment) -> RoleSpec:
         )
         return DeadLetterProjection(world, topology.origin(topic, partition))
 
-    return RoleSpec(name=DEAD_LETTERS, sources=topology.sources, make=make)
+    return RoleSpec(name=DEAD_LETTERS, sources=topology.events, make=make)
 
 
 def _archive(d: Deployment) -> RoleSpec:

@@ -1,4 +1,4 @@
-"""Bytes ↔ events, alerts and dead letters, in all four framings (formats §1).
+"""Bytes ↔ events, alerts, dead letters and heads, in all four framings (formats §1).
 
 Decoding runs for every event of every log. A body written by the schema of today is read straight
 into its dataclasses; one written by another schema of the same name is resolved to it. Whatever
@@ -29,8 +29,16 @@ from schemas.events import (
     check_mutation,
 )
 from schemas.framing import confluent_frame, read_frame, single_object_frame
+from schemas.heads import LogHead, check_head
 from schemas.limits import EVENT_BYTES_MAX
-from schemas.record_types import ALERT, DEAD_LETTER, DECISION, MUTATION, RECORD_TYPES
+from schemas.record_types import (
+    ALERT,
+    DEAD_LETTER,
+    DECISION,
+    LOG_HEAD,
+    MUTATION,
+    RECORD_TYPES,
+)
 from schemas.records import Record
 from schemas.writer_schemas import (
     BUILT_IN,
@@ -49,10 +57,12 @@ __all__ = [
     "decode_dead_letter",
     "decode_decision",
     "decode_event",
+    "decode_head",
     "decode_mutation",
     "encode_alert",
     "encode_dead_letter",
     "encode_event",
+    "encode_head",
     "writer_schema",
 ]
 
@@ -100,6 +110,13 @@ def decode_dead_letter(record: Record, schemas: SchemaLookup = BUILT_IN) -> Dead
     return letter
 
 
+def decode_head(record: Record, schemas: SchemaLookup = BUILT_IN) -> LogHead:
+    """The log's head in a record of the heads topic. Raises as `decode_event`."""
+    head: LogHead = _decode(record, schemas, (LOG_HEAD,))
+    check_head(head)
+    return head
+
+
 def encode_event(event: Event, schema_id: int | None = None) -> bytes:
     """An event framed: single object, or Confluent V0 given the id a registry gave its schema.
 
@@ -120,6 +137,12 @@ def encode_dead_letter(letter: DeadLetter, schema_id: int | None = None) -> byte
     """A dead letter, framed as `encode_event` does, raising the same."""
     check_dead_letter(letter)
     return _encode(DEAD_LETTER, letter, schema_id)
+
+
+def encode_head(head: LogHead, schema_id: int | None = None) -> bytes:
+    """A log's head, framed as `encode_event` does, raising the same."""
+    check_head(head)
+    return _encode(LOG_HEAD, head, schema_id)
 
 
 def _decode(record: Record, schemas: SchemaLookup, wanted: tuple[str, ...]) -> Any:  # noqa: ANN401

@@ -1,14 +1,14 @@
-"""The four records this project writes for others: schema of today and reader of each.
+"""The five records this project writes for others: schema of today and reader of each.
 
-A reader builds the dataclasses of `schemas.events`, `schemas.alerts` and `schemas.dead_letters`
-from a body; their fields have the names and the order of the schemas.
+A reader builds the dataclasses of `schemas.events`, `schemas.alerts`, `schemas.dead_letters`
+and `schemas.heads` from a body; their fields have the names and the order of the schemas.
 """
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from schemas import alerts, dead_letters, events
+from schemas import alerts, dead_letters, events, heads
 from schemas.catalogue import (
     Schema,
     canonical_form,
@@ -19,12 +19,21 @@ from schemas.catalogue import (
 )
 from schemas.strict_reader import Reader, compile_reader
 
-__all__ = ["ALERT", "DEAD_LETTER", "DECISION", "MUTATION", "RECORD_TYPES", "RecordType"]
+__all__ = [
+    "ALERT",
+    "DEAD_LETTER",
+    "DECISION",
+    "LOG_HEAD",
+    "MUTATION",
+    "RECORD_TYPES",
+    "RecordType",
+]
 
 DECISION = "attestream.authz.v1.AuthorizationDecision"
 MUTATION = "attestream.memory.v1.MemoryMutation"
 ALERT = "attestream.alerts.v1.AnomalyAlert"
 DEAD_LETTER = "attestream.deadletters.v1.DeadLetter"
+LOG_HEAD = "attestream.heads.v1.LogHead"
 
 _BUILT: dict[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
     DECISION: (
@@ -67,6 +76,7 @@ _BUILT: dict[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
         ),
     ),
     DEAD_LETTER: ("dead_letter", (dead_letters.DeadLetter, dead_letters.Reason)),
+    LOG_HEAD: ("log_head", (heads.LogHead,)),
 }
 
 

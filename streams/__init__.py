@@ -2,7 +2,7 @@
 
 Read in this order: `audit` (what valid history is: its `trail`), `sealer` with `sealing_session`
 (how it grows), `recovery` over `history` (how a start finds its place), `anchors` (what is kept
-outside), `verifier` (how anyone checks it), `static_log` (how anyone reads it as files) and
+outside), `trust` (whose signatures count), `verifier` (how anyone checks it), `static_log` (how anyone reads it as files) and
 `proving` (how one record is proved).
 
 At the edges: `ports` what the world must keep · `engine`, `topology` and `jobs` whose partitions

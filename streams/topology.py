@@ -36,9 +36,24 @@ class Topology:
         return f"{self.prefix}attestream.alerts"
 
     @property
+    def operations(self) -> str:
+        """What operators ordered: one partition, the root of trust."""
+        return f"{self.prefix}attestream.operations"
+
+    @property
+    def heads(self) -> str:
+        """The newest checkpoint of every log, on a timer: one partition."""
+        return f"{self.prefix}attestream.heads"
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The topics of events that readers decode: what they cannot use is a dead letter."""
+        return (self.decisions, self.memory, self.alerts)
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Every topic whose partitions are sealed."""
-        return (self.decisions, self.memory, self.alerts)
+        return (*self.events, self.operations, self.heads)
 
     def audit(self, source: str) -> str:
         """The audit topic of a source topic; same partition numbers."""

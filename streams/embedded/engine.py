@@ -153,4 +153,5 @@ class EmbeddedEngine:
             count = max(1, self._database.partitions(source))
             await self._database.ensure_topic(source, count)
             await self._database.ensure_topic(self._topology.audit(source), count, audit=True)
-            await self._database.ensure_topic(self._topology.dead_letters(source), count)
+            if source in self._topology.events:
+                await self._database.ensure_topic(self._topology.dead_letters(source), count)

@@ -43,7 +43,8 @@ class DeclaredTopic(NamedTuple):
     """One topic as it should be.
 
     `partitions`: on creation. `grow_to`: an existing topic gets as many. `follows`: the topic
-    whose count counts instead. `ours`: nobody else writes to it, so `apply` may change it.
+    whose count counts instead. `fixed`: more partitions would never be read. `ours`: nobody else
+    writes to it, so `apply` may change it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class DeclaredTopic(NamedTuple):
     grow_to: int
     replication: int | None
     follows: str | None
+    fixed: bool
     ours: bool
     settings: Mapping[str, str]
     initial: Mapping[str, str]
@@ -83,18 +85,23 @@ def declared_topics(topology: Topology, options: TopicOptions) -> list[DeclaredT
     """The declaration with this deployment's names, every topic behind the one it follows."""
     rows = yaml.safe_load(files("streams.kafka").joinpath("topics.yaml").read_text("utf-8"))
     by_kind = {row["is"]: row for row in rows["topics"]}
-    names = {"decisions": topology.decisions, "memory": topology.memory, "alerts": topology.alerts}
+    names = {
+        "decisions": topology.decisions,
+        "memory": topology.memory,
+        "alerts": topology.alerts,
+        "operations": topology.operations,
+        "heads": topology.heads,
+    }
     events = {row["name"]: names[kind] for kind, row in by_kind.items() if kind in names}
     declared = [
         _declared(names[kind], by_kind[kind], events.get(by_kind[kind].get("follows")), options)
         for kind in names
     ]
     for source in topology.sources:
-        for kind, name in (
-            ("audit", topology.audit(source)),
-            ("dead_letters", topology.dead_letters(source)),
-        ):
-            declared.append(_declared(name, by_kind[kind], source, options))
+        declared.append(_declared(topology.audit(source), by_kind["audit"], source, options))
+        if source in topology.events:
+            letters = topology.dead_letters(source)
+            declared.append(_declared(letters, by_kind["dead_letters"], source, options))
     return declared
 
 
@@ -137,12 +144,14 @@ def _declared(
     assert isinstance(settings, dict)
     assert isinstance(initial, dict)
     default = partitions if isinstance(partitions, int) else 1
+    asked = None if row.get("fixed") else options.partitions
     return DeclaredTopic(
         name=name,
-        partitions=options.partitions or default,
-        grow_to=options.partitions or 0,
+        partitions=asked or default,
+        grow_to=asked or 0,
         replication=options.replication,
         follows=follows,
+        fixed=bool(row.get("fixed")),
         ours=row["is"] not in {"decisions", "memory"},
         settings=settings,
         initial=initial,
@@ -171,6 +180,13 @@ def _partitions(topic: DeclaredTopic, found: ActualTopic, wanted: int) -> Iterat
             "partitions",
             f"has {_count(found.partitions, 'partition')}: add {wanted - found.partitions}, {why}",
             wanted,
+        )
+    elif topic.fixed and found.partitions > topic.partitions:
+        yield Difference(
+            topic.name,
+            "refused",
+            f"has {_count(found.partitions, 'partition')}, and only the first is read: recreate "
+            f"it with {topic.partitions} before anything is sent to it",
         )
     elif topic.follows and found.partitions > wanted:
         yield Difference(

@@ -17,6 +17,7 @@ from streams.kafka.topics import (
 from streams.topology import Topology
 
 ROOT = Path(__file__).parents[2]
+SINGLE = ["p.attestream.operations", "p.attestream.heads"]
 TOPOLOGY = Topology(base="o", decisions="authz.decisions", memory="memory.mutations", prefix="p.")
 
 
@@ -47,13 +48,22 @@ def test_an_empty_cluster_gets_every_topic_each_behind_the_one_it_follows() -> N
     differences = plan(declared(), {}, 1)
     assert {one.kind for one in differences} == {"missing"}
     names = [one.topic for one in differences]
-    assert names[:3] == ["authz.decisions", "memory.mutations", "p.attestream.alerts"]
-    assert set(names[3:]) == {
-        f"p.{kind}.{source}"
-        for kind in ("audit", "dead-letters")
-        for source in ("authz.decisions", "memory.mutations", "p.attestream.alerts")
+    events = ["authz.decisions", "memory.mutations", "p.attestream.alerts"]
+    assert names[:5] == [*events, *SINGLE]
+    assert set(names[5:]) == {
+        *(f"p.{kind}.{source}" for kind in ("audit", "dead-letters") for source in events),
+        *(f"p.audit.{source}" for source in SINGLE),
     }
-    assert {one.partitions for one in differences} == {4}
+    single = {*SINGLE, *(f"p.audit.{source}" for source in SINGLE)}
+    assert {one.topic for one in differences if one.partitions == 1} == single
+    assert {one.partitions for one in differences} == {1, 4}
+
+
+def test_operations_in_a_second_partition_would_never_be_read() -> None:
+    topics = as_planned()
+    topics[SINGLE[0]] = topics[SINGLE[0]]._replace(partitions=3)
+    kinds = {(one.topic, one.kind) for one in plan(declared(partitions=8), topics, 1)}
+    assert (SINGLE[0], "refused") in kinds
 
 
 def test_an_audit_topic_keeps_everything_and_takes_eight_mebibytes() -> None:
@@ -104,7 +114,7 @@ def test_an_existing_source_grows_only_when_asked() -> None:
     topics = as_planned(partitions=2)
     assert plan(declared(), topics, 1) == []
     grown = {one.topic for one in plan(declared(partitions=6), topics, 1)}
-    assert grown == set(topics)
+    assert grown == {name for name in topics if topics[name].partitions > 1}
 
 
 def test_an_audit_topic_with_more_partitions_than_its_source_is_for_an_operator() -> None:

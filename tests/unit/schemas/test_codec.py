@@ -16,17 +16,20 @@ from schemas.codec import (
     decode_dead_letter,
     decode_decision,
     decode_event,
+    decode_head,
     decode_mutation,
     encode_alert,
     encode_dead_letter,
     encode_event,
+    encode_head,
     writer_schema,
 )
 from schemas.errors import InvalidEventError, RejectedInput, TooLargeError
 from schemas.events import Entity, Evaluation, SourceRecord
 from schemas.framing import ReferenceKind, SchemaReference
+from schemas.heads import LogHead
 from schemas.limits import EVENT_BYTES_MAX
-from schemas.record_types import ALERT, DEAD_LETTER, DECISION, MUTATION
+from schemas.record_types import ALERT, DEAD_LETTER, DECISION, LOG_HEAD, MUTATION
 from schemas.records import Record
 from schemas.sources.reading import Json
 from tests.support.events import (
@@ -44,24 +47,28 @@ FILES = {
     MUTATION: "memory_mutation",
     ALERT: "anomaly_alert",
     DEAD_LETTER: "dead_letter",
+    LOG_HEAD: "log_head",
 }
 DECODERS: dict[str, Callable[[Record], Any]] = {
     DECISION: decode_event,
     MUTATION: decode_event,
     ALERT: decode_alert,
     DEAD_LETTER: decode_dead_letter,
+    LOG_HEAD: decode_head,
 }
 ENCODERS: dict[str, Callable[[Any], bytes]] = {
     DECISION: encode_event,
     MUTATION: encode_event,
     ALERT: encode_alert,
     DEAD_LETTER: encode_dead_letter,
+    LOG_HEAD: encode_head,
 }
 VALUES: dict[str, Any] = {
     DECISION: full_decision(),
     MUTATION: full_mutation(),
     ALERT: full_alert(),
     DEAD_LETTER: full_letter(),
+    LOG_HEAD: LogHead(origin="o/t/0", note="o/t/0\n0\n\n\n", manifest_sha256=bytes(range(32))),
 }
 
 
@@ -229,3 +236,17 @@ def test_a_text_shared_by_thousands_of_evaluations_is_not_written_thousands_of_t
 def test_what_avro_cannot_hold_is_an_invalid_event(change: dict[str, Any]) -> None:
     with pytest.raises((InvalidEventError, TypeError)):
         encode_event(replace(full_mutation(), **change))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        LogHead(origin="", note="\n0\n"),
+        LogHead(origin="o/t/0", note="o/t/1\n0\n"),
+        LogHead(origin="o/t/0", note="o/t/0\n0\n", manifest_sha256=bytes(31)),
+    ],
+    ids=["no log", "another log", "no digest"],
+)
+def test_head_that_is_none_of_its_log_is_refused(head: LogHead) -> None:
+    with pytest.raises(InvalidEventError):
+        encode_head(head)
