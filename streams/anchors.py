@@ -1,8 +1,9 @@
-"""Claims and anchors: what is kept of a log outside Kafka.
+"""Claims, anchors and verdicts: what is kept of a log outside Kafka.
 
 A **claim** says who owns an origin; it is created before genesis and never changes. An **anchor**
-is a checkpoint note, kept as it was signed. Both are objects of the archive (formats §8), created
-once and locked; whoever can only write to Kafka can change neither.
+is a checkpoint note, kept as it was signed. A **verdict** says why sealing stopped. All are
+objects of the archive (formats §8), created once and locked; whoever can only write to Kafka can
+change none of them.
 """
 
 import json
@@ -14,12 +15,14 @@ import rfc8785
 
 from streams.audit.checkpoint import CheckpointText, open_note
 from streams.audit.note import TrustedKeys
-from streams.errors import BreakError, IdentityError, ObjectExistsError
+from streams.errors import BreakError, IdentityError, ObjectExistsError, TransientError
 from streams.ports import ObjectStore
-from streams.segments import anchor_name, anchors_prefix, claim_name
+from streams.segments import anchor_name, anchors_prefix, claim_name, verdict_name
+from streams.verdicts import Verdict
 
 __all__ = ["AnchorStore", "Claim"]
 
+VERDICT_WRITERS_MAX = 8  # who may be ahead of one that writes a verdict
 ANCHOR = re.compile(r"(\d{20})\.note")
 
 
@@ -55,11 +58,16 @@ class Claim(NamedTuple):
 
 
 class AnchorStore:
-    """Claims and anchors of all origins in one object store."""
+    """Claims, anchors and verdicts of all origins in one object store."""
 
     def __init__(self, store: ObjectStore, *, retain_days: int) -> None:
         self._store = store
         self._retain_days = retain_days
+
+    @property
+    def objects(self) -> ObjectStore:
+        """The store, where the archive's segments are as well."""
+        return self._store
 
     async def claim(self, origin: str) -> Claim | None:
         """The claim as it was first written (the oldest version), None where there is none."""
@@ -100,6 +108,33 @@ class AnchorStore:
             await self._store.create(
                 anchor_name(origin, size), note.encode(), retain_days=self._retain_days
             )
+
+    async def verdicts(self, origin: str) -> list[Verdict]:
+        """Every verdict kept of a log, the first one first; answered ones too.
+
+        Raises:
+            VerificationError: what stands there is none.
+        """
+        found: list[Verdict] = []
+        while (data := await self._store.get(verdict_name(origin, len(found) + 1))) is not None:
+            found.append(Verdict.parse(data))
+        return found
+
+    async def keep_verdict(self, origin: str, verdict: Verdict) -> None:
+        """Keep a verdict behind those that stand; the same finding twice is the same as once.
+
+        Raises:
+            TransientError, OutcomeUnknownError: ask again.
+        """
+        for _ in range(VERDICT_WRITERS_MAX):
+            standing = await self.verdicts(origin)
+            if any(one.is_as(verdict) for one in standing):
+                return
+            name = verdict_name(origin, len(standing) + 1)
+            with suppress(ObjectExistsError):
+                await self._store.create(name, verdict.render(), retain_days=self._retain_days)
+                return
+        raise TransientError(f"no place is left for a verdict of {origin}")
 
 
 def _opened(note: bytes | None, origin: str, keys: TrustedKeys | None) -> CheckpointText | None:

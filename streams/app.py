@@ -23,6 +23,7 @@ from streams.sealer import PartitionSealer, SealerLimits
 from streams.settings import Settings
 from streams.telemetry.health import Health
 from streams.topology import Topology
+from streams.trust import GivenTrust
 
 if TYPE_CHECKING:
     from streams.kafka.connection import KafkaConnection
@@ -346,8 +347,7 @@ class SealingService:
             audit=audit,
             make_writer=lambda: d.engine.writer(audit_topic, partition),
             anchors=AnchorStore(d.objects, retain_days=d.settings.retention_days),
-            signer=d.signer,
-            keys=d.keys,
+            trust=GivenTrust([d.signer], d.engine.topology.base),
         )
         try:
             await PartitionSealer(world, self._limits, d.health, d.clock).run()

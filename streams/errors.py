@@ -4,6 +4,7 @@ __all__ = [
     "AttestreamError",
     "BreakError",
     "FencedError",
+    "ForkedError",
     "HangingTransactionError",
     "IdentityError",
     "MissingExtraError",
@@ -57,6 +58,10 @@ class NotOwnerError(AttestreamError):
     """The group refused: another member owns the partition. Let go without a page."""
 
 
+class ForkedError(AttestreamError):
+    """The operator ended this log with a fork: let go for good, without a page."""
+
+
 class ObjectExistsError(AttestreamError):
     """Something else stands under that name than a conditional write expected."""
 
@@ -64,10 +69,17 @@ class ObjectExistsError(AttestreamError):
 class VerificationError(AttestreamError):
     """Evidence is wrong: stop, page, never retry, never skip.
 
-    `reason` is the label of `attestream_partition_stopped` and never changes for a kind of fault.
+    Attributes:
+        reason: the label of `attestream_partition_stopped`; never changes for a kind of fault.
+        is_lasting: its evidence may be gone at the next start, so that it is kept until an
+            operator answers. The others are found again where they were.
+        reached: next source offset, size and root of the log it was found at, once the log is
+            known to be the claimed one.
     """
 
     reason = "broken"
+    is_lasting = False
+    reached: tuple[int, int, bytes] | None = None
 
 
 class BreakError(VerificationError):
@@ -90,18 +102,21 @@ class RollbackError(VerificationError):
     """The log is shorter than, or differs from, what was signed, posted or anchored before."""
 
     reason = "rollback"
+    is_lasting = True
 
 
 class SourceChangedError(VerificationError):
     """What was sealed of the source is not what the source holds now."""
 
     reason = "source_changed"
+    is_lasting = True
 
 
 class SourceGapError(VerificationError):
     """The source no longer keeps the next record to seal."""
 
     reason = "gap"
+    is_lasting = True
 
 
 class IdentityError(VerificationError):

@@ -3,14 +3,20 @@
 Everything here is a read; what is read is checked by `streams.audit` alone.
 """
 
+from typing import NamedTuple
+
 from schemas.audit_values import decode_audit_value
+from schemas.canonical import LONG_MAX
 from schemas.errors import DecodeError
-from schemas.records import AuditRecord, Record
+from schemas.records import AuditRecord, AuditValue, Checkpoint, Record
+from streams.audit.checkpoint import parse_checkpoint
 from streams.audit.note import TrustedKeys
 from streams.audit.recovery import LogTail, log_tail
+from streams.audit.trail import Trail
+from streams.errors import BreakError
 from streams.ports import Bounds, PartitionReader
 
-__all__ = ["find_record", "last_records", "read_range", "read_tail"]
+__all__ = ["check_rules", "find_record", "last_records", "read_range", "read_tail"]
 
 FIRST_WINDOW = 64  # offsets read back at first; ×16 until enough is in hand
 PAGE_RECORDS = 2000
@@ -42,6 +48,67 @@ async def read_tail(
         if tail is not None or low == bounds.start:
             return tail
         back *= 16
+
+
+class _Opening(NamedTuple):
+    """Where a walk begins: behind `checkpoint` of `size`, which stands at `offset`."""
+
+    low: int
+    checkpoint: Checkpoint | None
+    size: int
+    offset: int
+
+
+async def check_rules(
+    audit: PartitionReader, bounds: Bounds, log: tuple[str, TrustedKeys | None], size: int
+) -> None:
+    """Hold all of the log from its last checkpoint of at most `size` on to formats §2.
+
+    Args:
+        audit: the log's partition.
+        bounds: of it.
+        log: origin, and the keys its checkpoints must bear.
+        size: how far something outside the log vouches for it; 0: from genesis on.
+
+    Raises:
+        BreakError: the first rule it breaks.
+    """
+    opening = await _opening(audit, bounds, size)
+    trail = Trail(*log, opening.checkpoint)
+    low = opening.low
+    while low < bounds.end:
+        fetched = await audit.fetch(low, max_records=PAGE_RECORDS, max_wait_ms=50)
+        for row in fetched.records:
+            if row.offset >= bounds.end:
+                return
+            value = _value(row)
+            is_later = isinstance(value, AuditRecord) and value.index >= opening.size
+            if row.offset > opening.offset or is_later:
+                trail.feed(row)
+        low = fetched.next_offset
+
+
+async def _opening(audit: PartitionReader, bounds: Bounds, size: int) -> _Opening:
+    back = FIRST_WINDOW
+    whole = _Opening(bounds.start, None, 0, bounds.start - 1)
+    while size:
+        low = max(bounds.start, bounds.end - back)
+        found, indexes = None, set[int]()
+        while low < bounds.end:
+            fetched = await audit.fetch(low, max_records=PAGE_RECORDS, max_wait_ms=50)
+            low = fetched.next_offset
+            for row in fetched.records:
+                value = _value(row)
+                if isinstance(value, AuditRecord):
+                    indexes.add(value.index)
+                elif value and (reached := _size_of(value)) <= size:
+                    found = _Opening(bounds.end - back, value, reached, row.offset)
+        if bounds.end - back <= bounds.start:
+            return whole
+        if found and found.size - 1 in indexes:
+            return found
+        back *= 16
+    return whole
 
 
 async def last_records(reader: PartitionReader, count: int) -> list[Record]:
@@ -76,8 +143,19 @@ async def find_record(audit: PartitionReader, index: int) -> tuple[Record, Audit
 
 
 def _audit_record(row: Record) -> AuditRecord | None:
+    value = _value(row)
+    return value if isinstance(value, AuditRecord) else None
+
+
+def _value(row: Record) -> AuditValue | None:
     try:
-        value = decode_audit_value(row.value or b"")
+        return decode_audit_value(row.value or b"")
     except DecodeError:
         return None
-    return value if isinstance(value, AuditRecord) else None
+
+
+def _size_of(checkpoint: Checkpoint) -> int:
+    try:
+        return parse_checkpoint(checkpoint.note)[0].size
+    except BreakError:
+        return LONG_MAX

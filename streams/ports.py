@@ -44,10 +44,14 @@ class Bounds(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What a fetch returned, and the offset to fetch next; holes make it exceed the records."""
+    """What a fetch returned, and the offset to fetch next; holes make it exceed the records.
+
+    `epoch`: the newest leader epoch among what the leader answered with, -1 where it says none.
+    """
 
     records: list[Record]
     next_offset: int
+    epoch: int = -1
 
 
 class NewRecord(NamedTuple):
@@ -114,6 +118,13 @@ class PartitionReader(Protocol):
 
 class SourcePartition(PartitionReader, Protocol):
     """A source partition this process owns, and the position posted for it."""
+
+    async def epoch_end(self, epoch: int, *, seen: int) -> int:
+        """Ask the leader where a leader epoch ended: the first offset that is of a later one.
+
+        `seen` is a later epoch that was fetched: a leader that does not know it is not asked.
+        Raises TransientError, also where the leader does not know `epoch`.
+        """
 
     async def posted(self) -> Posted | None:
         """The group's committed position with its metadata, None where none was ever posted."""

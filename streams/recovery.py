@@ -6,19 +6,18 @@ merely survived.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from schemas.audit_values import encode_content
-from schemas.records import AuditRecord, Record
 from streams.anchors import AnchorStore, Claim
-from streams.audit.checkpoint import CheckpointText, make_note, open_note
+from streams.audit.checkpoint import CheckpointText, joined_notes, make_note, open_note
 from streams.audit.merkle import Frontier
 from streams.audit.note import TrustedKeys
 from streams.audit.recovery import LogTail
 from streams.audit.sealing import checkpoint_record
 from streams.errors import (
     BreakError,
+    ForkedError,
     HangingTransactionError,
     IdentityError,
     PolicyError,
@@ -26,93 +25,172 @@ from streams.errors import (
     SourceChangedError,
     SourceGapError,
     TransientError,
+    VerificationError,
 )
-from streams.history import read_tail
+from streams.healing import Known, Lost, Missing, find_missing
+from streams.history import check_rules, read_tail
 from streams.ports import (
     Bounds,
     PartitionReader,
     PartitionWriter,
     Posted,
-    Signer,
     SourcePartition,
     TopicFacts,
 )
+from streams.source_checks import compare_with_source
+from streams.trust import Trust
+from streams.verdicts import StandingVerdictError
 
-__all__ = ["LogWorld", "Recovered", "check_identity", "check_last_leaf", "recover", "signed_note"]
+__all__ = ["LogWorld", "Recovered", "check_identity", "check_not_forked", "recover", "signed_note"]
 
 MARKERS_WAIT_S = 15.0  # a predecessor's abort markers may still be on their way
-PAGE_RECORDS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogWorld:
-    """One log's surroundings. `make_writer` gives a writer that was never started."""
+    """One log's surroundings.
+
+    Attributes:
+        make_writer: gives a writer that was never started.
+        trust: who signs, whose signatures count, and what the operator ordered.
+        first_offset: where a forked log begins in its source; None: at the source's log start.
+    """
 
     origin: str
     source: SourcePartition
     audit: PartitionReader
     make_writer: Callable[[], PartitionWriter]
     anchors: AnchorStore
-    signer: Signer
-    keys: TrustedKeys
+    trust: Trust
+    first_offset: int | None = None
+
+    @property
+    def keys(self) -> TrustedKeys:
+        """Whose signatures count, as last read."""
+        return self.trust.history.keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What a start found: appending may go on behind `tail`, reading the source at `offset`."""
+    """What a start found: appending may go on behind `tail`, reading the source at `offset`.
+
+    Attributes:
+        writer: the fenced writer.
+        claim: who the log is.
+        tail: the end of the log as it was read back.
+        missing: what the log lost behind that, to be appended first.
+        begin: the source offset behind `tail`.
+        offset: the source offset behind `tail` and `missing`, and behind what nobody has to seal.
+        epoch: the leader epoch under which the last leaf was compared with its source.
+        audit_end: where the next record of the log will stand.
+        posted: the posted position.
+    """
 
     writer: PartitionWriter
     claim: Claim
     tail: LogTail
+    missing: Missing | None
+    begin: int
     offset: int
+    epoch: int
     audit_end: int
     posted: Posted | None
 
 
 async def signed_note(world: LogWorld, frontier: Frontier) -> str:
-    """Sign the root over `frontier` and check the signature before anyone sees it.
+    """Sign the root over `frontier`, and check every signature before anyone sees it.
 
     Raises:
-        TransientError, SettingsError: no signature, or one the trusted keys do not verify. That
-            is a fault of the signer: the log is as good as before, and nobody saw the answer.
+        TransientError, SettingsError: a signature is missing, or the trusted keys do not verify
+            it. That is a fault of the signer: the log is as good as before, and nobody saw it.
     """
     text = CheckpointText(world.origin, frontier.size, frontier.root())
-    signer = world.signer
-    signature = await signer.sign(text.render().encode())
-    note = make_note(text, signer.algorithm, signer.public_key, signature)
-    try:
-        open_note(note, world.origin, world.keys)
-    except BreakError as error:
-        raise TransientError(f"{signer!r} answers wrongly: {error.detail}") from error
-    return note
+    notes = []
+    for signer in world.trust.signers(world.origin):
+        signature = await signer.sign(text.render().encode())
+        note = make_note(text, signer.algorithm, signer.public_key, signature)
+        try:
+            open_note(note, world.origin, world.keys)
+        except BreakError as error:
+            raise TransientError(f"{signer!r} answers wrongly: {error.detail}") from error
+        notes.append(note)
+    return joined_notes(notes)
 
 
-async def recover(world: LogWorld, writer: PartitionWriter) -> Recovered:
+async def recover(
+    world: LogWorld, writer: PartitionWriter, *, is_doubted: bool = False
+) -> Recovered:
     """Steps 1 to 6: fence, read back, claim, compare. Ends ready to append.
+
+    Args:
+        world: the log's surroundings.
+        writer: a writer that was never started.
+        is_doubted: something told that the log may have lost its end since.
 
     Raises:
         VerificationError: the verdict that stops the partition.
+        ForkedError: the operator ended the log.
         FencedError, OutcomeUnknownError, TransientError, NotOwnerError: recover again or let go.
     """
+    await check_not_forked(world)
     await writer.start()
     # Now no predecessor can write, and whatever it left open is aborted.
-    bounds = await _settled_bounds(world.audit)
+    await _check_none_stands(world)
+    await _settle(world.audit)
     posted = await world.source.posted()
     anchor = await world.anchors.newest(world.origin, world.keys)
+    known = _remembered(posted, anchor)
     bounds = await world.audit.bounds()
-    tail = await read_tail(world.audit, bounds, world.origin, world.keys)
-    claim = await _claim(world, tail, bounds)
+    found = await read_tail(world.audit, bounds, world.origin, world.keys)
+    claim = await _claim(world, found, known, bounds)
     await check_identity(world, claim)
-    _check_not_rolled_back(world.origin, tail, posted, anchor)
-    if tail is None:
+    tail = found or LogTail(Frontier(), [], Frontier(), 0, "")
+    begin = tail.records[-1].source.offset + 1 if tail.records else claim.first_offset
+    try:
+        _check_prefixes(world.origin, tail, known)
+        if found and (is_doubted or any(one.size > tail.committed.size for one in known)):
+            # What the lost end decided may be undone before it: an aborted transaction can revive.
+            size = anchor.size if anchor else 0
+            await check_rules(world.audit, bounds, (world.origin, world.keys), size)
+        compared = await compare_with_source(world.origin, world.source, tail.records)
+        missing = await find_missing(_lost(world, tail, begin), known)
+        reached = Posted(begin, tail.committed.size, tail.committed.root())
+        if missing:
+            reached = Posted(missing.offset, missing.known.size, missing.known.root)
+        offset = _past_gaps(world, reached, posted, await world.source.bounds())
+    except VerificationError as verdict:
+        verdict.reached = verdict.reached or (begin, tail.committed.size, tail.committed.root())
+        raise
+    if found is None:
         tail, bounds = await _genesis(world, writer, bounds)
-    last = tail.records[-1] if tail.records else None
-    offset = last.source.offset + 1 if last else claim.first_offset
-    source = await _check_against_source(world, tail.records)
-    offset = _past_markers(world, tail, offset, posted, source)
     return Recovered(
-        writer=writer, claim=claim, tail=tail, offset=offset, audit_end=bounds.end, posted=posted
+        writer=writer,
+        claim=claim,
+        tail=tail,
+        missing=missing,
+        begin=begin,
+        offset=offset,
+        epoch=compared.epoch,
+        audit_end=bounds.end,
+        posted=posted,
     )
+
+
+async def check_not_forked(world: LogWorld) -> None:
+    """Ask what the operator ordered since. Repeated each minute. Raises ForkedError."""
+    history = await world.trust.refresh()
+    fork = history.fork(world.origin)
+    if fork is not None:
+        raise ForkedError(
+            f"{world.origin} ended at size {fork.size}: the operator forked it, epoch "
+            f"{fork.epoch} goes on at source offset {fork.offset}"
+        )
+
+
+async def _check_none_stands(world: LogWorld) -> None:
+    for verdict in await world.anchors.verdicts(world.origin):
+        if not verdict.is_answered(world.origin, world.trust.history):
+            raise StandingVerdictError(verdict)
 
 
 async def check_identity(world: LogWorld, claim: Claim) -> None:
@@ -135,11 +213,6 @@ async def check_identity(world: LogWorld, claim: Claim) -> None:
         _check_policy(topic, facts)
 
 
-async def check_last_leaf(world: LogWorld, record: AuditRecord) -> None:
-    """The last sealed record still is what the source holds, or retention took it."""
-    await _check_against_source(world, [record])
-
-
 def _check_policy(topic: str, facts: TopicFacts) -> None:
     if facts.cleanup_policy != "delete":
         raise PolicyError(
@@ -148,12 +221,12 @@ def _check_policy(topic: str, facts: TopicFacts) -> None:
         )
 
 
-async def _settled_bounds(audit: PartitionReader) -> Bounds:
+async def _settle(audit: PartitionReader) -> None:
     deadline = asyncio.get_running_loop().time() + MARKERS_WAIT_S
     while True:
         bounds = await audit.bounds()
         if bounds.end == bounds.high_watermark:
-            return bounds
+            return
         if asyncio.get_running_loop().time() > deadline:
             raise HangingTransactionError(
                 f"a transaction hangs on {audit.topic}/{audit.partition}: committed end "
@@ -163,13 +236,16 @@ async def _settled_bounds(audit: PartitionReader) -> Bounds:
         await asyncio.sleep(0.05)
 
 
-async def _claim(world: LogWorld, tail: LogTail | None, bounds: Bounds) -> Claim:
+async def _claim(
+    world: LogWorld, tail: LogTail | None, known: Sequence[Known], bounds: Bounds
+) -> Claim:
     standing = await world.anchors.claim(world.origin)
     if standing is not None:
         return standing
-    if tail is not None:
+    if tail is not None or known:
+        size = tail.committed.size if tail else max(one.size for one in known)
         raise IdentityError(
-            f"{world.origin} holds {tail.committed.size} records but the archive has no claim "
+            f"{world.origin} holds {size} records but the archive has no claim "
             "of it: the archive was lost or is another one; give the right ATTESTREAM_ARCHIVE"
         )
     if bounds.start == bounds.end > 0:
@@ -178,7 +254,9 @@ async def _claim(world: LogWorld, tail: LogTail | None, bounds: Bounds) -> Claim
             f"claimed {world.origin}: recreate the audit topic, or give the archive it belongs to"
         )
     source, audit = await world.source.facts(), await world.audit.facts()
-    first = (await world.source.bounds()).start
+    first = world.first_offset
+    if first is None:
+        first = (await world.source.bounds()).start
     mine = Claim(audit.cluster_id, audit.topic_id, source.cluster_id, source.topic_id, first)
     # Now whoever finds this claim with another audit topic in it stops: one origin, one log.
     return await world.anchors.make_claim(world.origin, mine)
@@ -193,111 +271,68 @@ async def _genesis(
             "must keep everything; restore it from the archive"
         )
     empty = Frontier()
-    row = checkpoint_record(await signed_note(world, empty), empty, 0)
-    appended = await writer.append([row])
+    note = await signed_note(world, empty)
+    appended = await writer.append([checkpoint_record(note, empty, 0)])
     # Now the log exists; a crash before this line leaves an aborted genesis and is done again.
     end = appended.last_offset + 1 + writer.marker_offsets
-    return LogTail(empty, [], empty.copy(), 0), Bounds(bounds.start, end, end)
+    return LogTail(empty, [], empty.copy(), 0, note), Bounds(bounds.start, end, end)
 
 
-def _check_not_rolled_back(
-    origin: str, tail: LogTail | None, posted: Posted | None, anchor: CheckpointText | None
-) -> None:
-    known = [("the posted position", posted.size, posted.root)] if posted else []
-    known += [("the newest anchor", anchor.size, anchor.root)] if anchor else []
-    size = tail.committed.size if tail else 0
-    for what, known_size, root in known:
-        if known_size > size:
-            raise RollbackError(
-                f"{origin} has {size} records, {what} covers {known_size}: the audit topic lost "
-                "its end; restore it from a replica or the archive"
-            )
-        found = tail.root_at(known_size) if tail else None
+def _lost(world: LogWorld, tail: LogTail, begin: int) -> Lost:
+    return Lost(
+        origin=world.origin,
+        source=world.source,
+        objects=world.anchors.objects,
+        frontier=tail.committed,
+        offset=begin,
+    )
+
+
+def _remembered(posted: Posted | None, anchor: CheckpointText | None) -> list[Known]:
+    known = [Known(posted.size, posted.root, "the posted position")] if posted else []
+    if anchor:
+        known.append(Known(anchor.size, anchor.root, "the newest anchor"))
+    return known
+
+
+def _check_prefixes(origin: str, tail: LogTail, known: Sequence[Known]) -> None:
+    """What is remembered of the log's own length is what the log has there."""
+    for size, root, what in known:
+        found = tail.root_at(size)
         if found is not None and found != root:
             raise RollbackError(
-                f"{origin} at size {known_size} has root {found.hex()}, {what} says {root.hex()}: "
+                f"{origin} at size {size} has root {found.hex()}, {what} says {root.hex()}: "
                 "two histories; keep both and fork the log"
             )
 
 
-async def _check_against_source(world: LogWorld, records: Sequence[AuditRecord]) -> Bounds:
-    """Compare what retention left of `records` with the source; its bounds at that time."""
-    while True:
-        source = await world.source.bounds()
-        kept = [r for r in records if r.source.offset >= source.start]
-        rows = await _still_held(world.source, kept, source) if kept else []
-        if rows is not None:
-            break
-        # Retention passed, or the source was cut, between two questions: ask again.
-    held = {row.offset: row for row in rows}
-    for record in kept:
-        row = held.get(record.source.offset)
-        if row is None or not _same(record, row):
-            found = "is gone" if row is None else "is another record now"
-            raise SourceChangedError(
-                f"{world.origin}: what was sealed as leaf {record.index} {found} at offset "
-                f"{record.source.offset} of {world.source.topic}/{world.source.partition}: the "
-                "source was truncated or rewritten; fork the log at its sealed size"
-            )
-    _check_none_left_out(world, kept, held)
-    return source
-
-
-def _check_none_left_out(
-    world: LogWorld, kept: Sequence[AuditRecord], held: Mapping[int, Record]
-) -> None:
-    """Between sealed records the source holds no other: a foreign writer may have skipped some."""
-    sealed = {record.source.offset for record in kept}
-    left_out = [o for o in held if o not in sealed and kept and o < kept[-1].source.offset]
-    if left_out:
-        raise SourceChangedError(
-            f"{world.origin}: the record at offset {left_out[0]} of {world.source.topic}/"
-            f"{world.source.partition} has no leaf, and records behind it have: somebody else "
-            "wrote to the audit topic; see who may, and fork the log at its sealed size"
-        )
-
-
-async def _still_held(
-    reader: PartitionReader, kept: Sequence[AuditRecord], bounds: Bounds
-) -> list[Record] | None:
-    """The records at the offsets of `kept`, None where `bounds` are not true any more."""
-    low, end = kept[0].source.offset, min(kept[-1].source.offset + 1, bounds.end)
-    rows: list[Record] = []
-    try:
-        while low < end:
-            fetched = await reader.fetch(low, max_records=PAGE_RECORDS, max_wait_ms=50)
-            if fetched.next_offset == low:
-                return None
-            rows += fetched.records
-            low = fetched.next_offset
-    except SourceChangedError:
-        if low >= (await reader.bounds()).start:
-            raise
-        return None
-    return rows
-
-
-def _same(record: AuditRecord, row: Record) -> bool:
-    return row.timestamp == record.source.timestamp and encode_content(row) == record.content
-
-
-def _past_markers(
-    world: LogWorld, tail: LogTail, offset: int, posted: Posted | None, source: Bounds
-) -> int:
-    if source.start <= offset <= source.high_watermark:
-        return offset
+def _past_gaps(world: LogWorld, reached: Posted, posted: Posted | None, source: Bounds) -> int:
+    """Where fetching goes on: behind the log, behind markers, and behind what was given up."""
+    offset, size, _ = reached
+    while source.start > offset:
+        # A log start on a transaction marker is no gap: the posted position has passed it.
+        passed = posted is not None and posted.size == size
+        if posted and passed and source.start <= posted.offset <= source.high_watermark:
+            return posted.offset
+        gap = world.trust.history.accepted_gap(world.origin, size, offset)
+        if gap is None or not offset < gap.left <= source.start:
+            raise _gap(world, reached._replace(offset=offset), source)
+        # Nothing that still exists is passed over, and what went beyond is another gap.
+        offset = gap.left
     if offset > source.high_watermark:
         raise SourceChangedError(
             f"{world.source.topic}/{world.source.partition} now ends at offset "
             f"{source.high_watermark}, the next record to seal is {offset}: the source was "
             "truncated; fork the log at its sealed size"
         )
-    # A log start on a transaction marker is no gap: the posted position has passed it.
-    passed = posted is not None and posted.size == tail.committed.size
-    if posted and passed and source.start <= posted.offset <= source.high_watermark:
-        return posted.offset
-    raise SourceGapError(
+    return offset
+
+
+def _gap(world: LogWorld, reached: Posted, source: Bounds) -> SourceGapError:
+    gap = SourceGapError(
         f"{world.source.topic}/{world.source.partition} now starts at offset {source.start}, the "
-        f"next record to seal is {offset}: retention took records nobody sealed; they are lost, "
-        "and an operator must accept the gap"
+        f"next record to seal is {reached.offset}: retention took records nobody sealed; they are "
+        f"lost, and an operator must accept the gap at size {reached.size} of {world.origin}"
     )
+    gap.reached = reached
+    return gap

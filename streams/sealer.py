@@ -9,22 +9,13 @@ Whatever fails, the writer is dropped and `streams.recovery` starts again from w
 """
 
 import asyncio
-from dataclasses import dataclass
 from typing import NoReturn
 
-from schemas.audit_values import decode_audit_value
-from schemas.records import AuditRecord
 from streams.audit.merkle import Frontier
-from streams.audit.sealing import (
-    TAIL_BYTES_MAX,
-    TAIL_RECORDS_MAX,
-    TRANSACTION_RECORDS_MAX,
-    Plan,
-    checkpoint_record,
-    plan_batch,
-)
+from streams.audit.sealing import Plan, checkpoint_record
 from streams.errors import (
     FencedError,
+    ForkedError,
     NotOwnerError,
     OutcomeUnknownError,
     SettingsError,
@@ -32,23 +23,11 @@ from streams.errors import (
     TransientError,
     VerificationError,
 )
-from streams.ports import Bounds, Clock, Fetched, PartitionWriter, Posted
-from streams.recovery import (
-    LogWorld,
-    Recovered,
-    check_identity,
-    check_last_leaf,
-    recover,
-    signed_note,
-)
-from streams.sealing_session import (
-    RECORD_OVERHEAD,
-    Note,
-    Session,
-    ended,
-    fitting,
-    side_by_side,
-)
+from streams.ports import Clock, Fetched, PartitionWriter, Posted
+from streams.recovery import LogWorld, Recovered, recover, signed_note
+from streams.sealing_session import Note, SealerLimits, Session, ended, side_by_side
+from streams.sealing_watch import SealingWatch, is_rotated, refuse_cut
+from streams.standstill import Standstill
 from streams.tasks import any_of
 from streams.telemetry import metrics
 from streams.telemetry.health import Health, Part
@@ -57,22 +36,7 @@ from streams.telemetry.logs import get_log
 __all__ = ["PartitionSealer", "SealerLimits"]
 
 FETCH_WAIT_MS = 500
-LARGEST_BATCH = 9 * 2**20  # one record of the largest content alone, framed
-RECHECK_S = 60.0
-LAG_S = 1.0
 log = get_log("sealer")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealerLimits:
-    """`linger_ms`: how long a small batch, or a note with nothing to ride on, waits."""
-
-    linger_ms: int = 5
-    records_max: int = TRANSACTION_RECORDS_MAX
-    tail_records_max: int = TAIL_RECORDS_MAX
-    tail_bytes_max: int = TAIL_BYTES_MAX
-    retry_s: float = 0.25
-    retry_max_s: float = 10.0
 
 
 class PartitionSealer:
@@ -88,11 +52,13 @@ class PartitionSealer:
         self._posted: Posted | None = None
         self._asked: Posted | None = None  # last asked for: posted, or perhaps posted
         self.part: Part = ("sealer", world.source.topic, world.source.partition)
+        self._session: Session | None = None
+        self._is_stopped = False  # and told so
+        self._is_doubted = False  # the log may have lost its end since
+        self._watch = SealingWatch(world, health, clock, self.part)
+        self._standstill = Standstill(world)
         labels = (world.source.topic, str(world.source.partition))
         self._sealed = metrics.SEALED_RECORDS.labels(*labels)
-        self._tail_gauge = metrics.TAIL_RECORDS.labels(*labels)
-        self._age_gauge = metrics.CHECKPOINT_AGE.labels(*labels)
-        self._lag_gauge = metrics.SOURCE_LAG.labels(*labels)
 
     async def run(self) -> None:
         """Recover, seal, and start over on every failure that starting over can mend."""
@@ -113,11 +79,15 @@ class PartitionSealer:
 
     async def _one_session(self) -> bool:
         """False: not ours any more."""
-        self._health.starting(self.part)
+        if not self._is_stopped:
+            self._health.starting(self.part)
         writer = self._world.make_writer()
+        self._session = None
         try:
-            await self._seal(await recover(self._world, writer))
-        except NotOwnerError as error:
+            found = await recover(self._world, writer, is_doubted=self._is_doubted)
+            self._is_doubted = False
+            await self._seal(found)
+        except (NotOwnerError, ForkedError) as error:
             log.info("partition let go", origin=self._world.origin, why=str(error))
             return False
         except FencedError as error:
@@ -126,15 +96,18 @@ class PartitionSealer:
             return await self._still_owner()
         except (OutcomeUnknownError, TransientError, SettingsError) as error:
             # SettingsError: a permission or a topic's limit; an operator may mend it meanwhile.
-            self._health.waiting(self.part, str(error))
+            self._is_doubted |= isinstance(error, OutcomeUnknownError)
+            if not self._is_stopped:
+                self._health.waiting(self.part, str(error))
             log.warning("recovering", origin=self._world.origin, why=str(error))
         except VerificationError as verdict:
+            verdict.reached = verdict.reached or self._reached()
             return await self._stop(writer, verdict)
         finally:
             await writer.close()
         return True
 
-    async def _stop(self, writer: PartitionWriter, verdict: VerificationError) -> bool:
+    async def _stop(self, writer: PartitionWriter, found: VerificationError) -> bool:
         """A verdict counts only from the one who may still write: a zombie must not page."""
         try:
             await writer.confirm()
@@ -142,11 +115,17 @@ class PartitionSealer:
             return await self._still_owner()
         except (OutcomeUnknownError, TransientError):
             return True
-        self._health.stopped(self.part, verdict.reason, str(verdict))
-        log.error("partition stopped", origin=self._world.origin, why=str(verdict))
+        if self._is_stopped:
+            self._health.released(self.part)  # another reason, perhaps
+        self._is_stopped = True
+        self._health.stopped(self.part, found.reason, str(found))
+        log.error("partition stopped", origin=self._world.origin, why=str(found))
         await writer.close()
-        await asyncio.Event().wait()
-        return True
+        await self._standstill.wait_out(found)
+        return await self._still_owner()
+
+    def _reached(self) -> Posted | None:
+        return self._session.reached if self._session else None
 
     async def _still_owner(self) -> bool:
         # What was asked for last, since an older one could lower what the group has.
@@ -162,42 +141,26 @@ class PartitionSealer:
         return True
 
     async def _seal(self, found: Recovered) -> None:
-        tail = found.tail
-        session = Session(
-            writer=found.writer,
-            found=found,
-            committed=tail.committed,
-            committed_offset=found.offset,
-            timestamp=tail.timestamp,
-            signed_size=tail.signed.size,
-            audit_end=found.audit_end,
-            planned=tail.committed.copy(),
-            planned_offset=found.offset,
-            fetch_offset=found.offset,
-        )
-        unsigned = [r for r in tail.records if r.index >= tail.signed.size]
-        if unsigned:
-            size = sum(len(r.content) + RECORD_OVERHEAD for r in unsigned)
-            session.tail.append((tail.committed.size, size))
-            session.tail_since = self._clock.monotonic()
+        s = Session.begin(found, self._limits, self._clock.monotonic())
+        self._session = s
+        await self._watch.begin(s)
         self._posted = self._asked = found.posted
         if found.posted is None:
             # What is committed may be posted; from now on the group can say whose it is.
-            size, root = tail.committed.size, tail.committed.root()
-            await self._post(Posted(found.offset, size, root))
-        log.info(
-            "sealing", origin=self._world.origin, size=tail.committed.size, source=found.offset
-        )
+            await self._post(s.reached)
+        log.info("sealing", origin=self._world.origin, size=s.committed.size, source=found.offset)
+        if self._is_stopped:
+            self._is_stopped = False
+            self._health.released(self.part)
         self._health.running(self.part)
-        await side_by_side(
-            self._append_half(session), self._notarise_half(session), self._watch(session)
-        )
+        await side_by_side(self._append_half(s), self._notarise_half(s), self._watch.run(s))
 
     # The append half
 
     async def _append_half(self, s: Session) -> NoReturn:
         commit: asyncio.Task[None] | None = None
         try:
+            await self._restore(s)
             while True:
                 plan = await self._next_plan(s, commit)
                 if commit is not None:
@@ -207,17 +170,35 @@ class PartitionSealer:
         finally:
             await ended(commit, s.fetch)
 
+    async def _restore(self, s: Session) -> None:
+        """What the log lost comes first, within the limits of transactions and of the tail."""
+        if s.found.missing is None:
+            return
+        log.warning("restoring lost records", origin=self._world.origin, size=s.committed.size)
+        most = min(s.limits.records_max, s.limits.tail_records_max)
+        async for plan, offset, epoch in s.found.missing.plans(most):
+            while s.room() < len(plan.records):
+                s.ready.clear()
+                if s.note is None:
+                    await s.ready.wait()
+                await self._commit(s, None, s.planned_offset)
+            s.take(plan, offset)
+            s.fetch_offset = offset
+            await self._commit(s, plan, offset)
+            self._watch.epochs.reach(offset - 1, epoch)
+        s.planned_offset = s.fetch_offset = s.found.offset
+
     async def _next_plan(self, s: Session, commit: asyncio.Task[None] | None) -> Plan | None:
         """The next batch, or None when the note in hand goes in a transaction of its own."""
         while True:
             s.ready.clear()
             self._take_fetched(s)
-            if s.held and self._room(s) > 0:
-                return self._plan(s)
-            if (commit is None or commit.done()) and self._note_is_due(s):
+            if s.held and s.room() > 0:
+                return await s.plan(self._world.source)
+            if (commit is None or commit.done()) and s.note_is_due(self._clock.monotonic()):
                 return None
             waits = {t for t in (s.fetch, commit) if t is not None and not t.done()}
-            await any_of(s.ready, waits, self._limits.linger_ms / 1000 if s.note else None)
+            await any_of(s.ready, waits, s.limits.linger_ms / 1000 if s.note else None)
             if commit is not None and commit.done():
                 commit.result()
 
@@ -225,60 +206,41 @@ class PartitionSealer:
         if s.held:
             return
         if s.fetch is None:
-            s.fetch = asyncio.create_task(self._fetch(s.fetch_offset))
+            s.fetch = asyncio.create_task(self._fetch(s, s.fetch_offset))
         elif s.fetch.done():
             fetched = s.fetch.result()
             s.fetch = None
             s.held.extend(fetched.records)
             s.fetch_offset = fetched.next_offset
             if not s.held:
-                s.fetch = asyncio.create_task(self._fetch(s.fetch_offset))
+                s.fetch = asyncio.create_task(self._fetch(s, s.fetch_offset))
 
-    async def _fetch(self, offset: int) -> Fetched:
-        source = self._world.source
+    async def _fetch(self, s: Session, offset: int) -> Fetched:
+        most, linger_ms = s.limits.records_max, s.limits.linger_ms
+        fetched = await self._fetch_once(s, offset, (most, FETCH_WAIT_MS))
+        if 0 < len(fetched.records) < most and linger_ms:
+            # A small batch waits a moment for company: a transaction costs more than a record.
+            await asyncio.sleep(linger_ms / 1000)
+            most -= len(fetched.records)
+            more = await self._fetch_once(s, fetched.next_offset, (most, 0))
+            fetched = Fetched([*fetched.records, *more.records], more.next_offset)
+        return fetched
+
+    async def _fetch_once(self, s: Session, offset: int, limits: tuple[int, int]) -> Fetched:
+        source, (most, wait_ms) = self._world.source, limits
         try:
-            return await self._fetch_some(offset)
+            fetched = await source.fetch(offset, max_records=most, max_wait_ms=wait_ms)
         except SourceChangedError as error:
             bounds = await source.bounds()
             if bounds.start <= offset <= bounds.high_watermark:
                 raise
             # Recovery tells a gap from markers, and a cut of what is sealed from one behind it.
             raise TransientError(str(error)) from error
-
-    async def _fetch_some(self, offset: int) -> Fetched:
-        source, most = self._world.source, self._limits.records_max
-        fetched = await source.fetch(offset, max_records=most, max_wait_ms=FETCH_WAIT_MS)
-        if 0 < len(fetched.records) < most and self._limits.linger_ms:
-            # A small batch waits a moment for company: a transaction costs more than a record.
-            await asyncio.sleep(self._limits.linger_ms / 1000)
-            most -= len(fetched.records)
-            more = await source.fetch(fetched.next_offset, max_records=most, max_wait_ms=0)
-            fetched = Fetched([*fetched.records, *more.records], more.next_offset)
+        refuse_cut(self._world, s, await self._watch.epochs.admit(fetched))
         return fetched
 
-    def _note_is_due(self, s: Session) -> bool:
-        if s.note is None:
-            return False
-        waited_ms = (self._clock.monotonic() - s.note.ready_at) * 1000
-        return bool(s.held) or waited_ms >= self._limits.linger_ms
-
-    def _room(self, s: Session) -> int:
-        """Records the tail can still take; the largest transaction always fits in its bytes."""
-        if sum(size for _, size in s.tail) > self._limits.tail_bytes_max - LARGEST_BATCH:
-            return 0
-        return self._limits.tail_records_max - (s.planned.size - s.signed_size)
-
-    def _plan(self, s: Session) -> Plan:
-        most = min(self._room(s), self._limits.records_max, TRANSACTION_RECORDS_MAX)
-        batch = [s.held.popleft() for _ in range(fitting(s.held, most))]
-        source = self._world.source
-        plan = plan_batch(s.planned, source.topic, source.partition, batch)
-        s.planned = plan.frontier
-        s.tail.append((plan.frontier.size, plan.bytes))
-        s.planned_offset = s.held[0].offset if s.held else s.fetch_offset
-        return plan
-
     async def _commit(self, s: Session, plan: Plan | None, offset: int) -> None:
+        s.commits_begun += 1
         note = s.note
         rows = (
             [] if note is None else [checkpoint_record(note.text, note.frontier, note.timestamp)]
@@ -286,27 +248,23 @@ class PartitionSealer:
         records = plan.records if plan else []
         appended = await s.writer.append([*rows, *records])
         count = len(rows) + len(records)
-        if appended.first_offset < s.audit_end or (
+        if appended.first_offset != s.audit_end or (
             appended.last_offset - appended.first_offset != count - 1
         ):
             raise OutcomeUnknownError(
                 f"{count} records were acknowledged at offsets {appended.first_offset} to "
                 f"{appended.last_offset}, expected them in one run from {s.audit_end} on"
             )
-        s.audit_end = appended.last_offset + 1 + s.writer.marker_offsets
+        s.appended(appended, (records or rows)[-1])
         # Now the records are history, and so is the note that rode with them.
+        now = self._clock.monotonic()
         if note is not None:
-            s.signed_size, s.note = note.frontier.size, None
-            while s.tail and s.tail[0][0] <= s.signed_size:
-                s.tail.popleft()
-            s.tail_since = self._clock.monotonic()
+            s.noted(note, now)
         if plan is not None:
-            if s.committed.size == s.signed_size:
-                s.tail_since = self._clock.monotonic()
-            s.committed, s.committed_offset = plan.frontier, offset
-            s.last_row, s.timestamp = records[-1], records[-1].timestamp
+            s.sealed(plan, offset, now)
             self._sealed.inc(len(records))
-        self._tail_gauge.set(s.committed.size - s.signed_size)
+        s.commits_done += 1
+        self._watch.committed(s)
         s.committed_more.set()
 
     # The notarise half
@@ -315,16 +273,16 @@ class PartitionSealer:
         covered = s.signed_size
         while True:
             s.committed_more.clear()
-            if s.note is not None or s.committed.size <= covered:
+            is_covered = s.committed.size <= covered and not is_rotated(self._world, s)
+            if s.note is not None or is_covered:
                 if s.note is None:
                     # Nothing to sign, but perhaps markers that a later log start may sit on.
-                    root = s.committed.root()
-                    await self._post(Posted(s.committed_offset, s.committed.size, root))
+                    await self._post(s.reached)
                 await s.committed_more.wait()
                 continue
             frontier, timestamp, offset = s.committed.copy(), s.timestamp, s.committed_offset
             await self._post(Posted(offset, frontier.size, frontier.root()))
-            # Now this size and root are posted: no later start can choose another history.
+            # Now they are posted, or lead to what is: no later start can choose another history.
             with metrics.SIGN_DURATION.time():
                 text = await self._sign(s, frontier)
             s.note = Note(text, frontier, timestamp, self._clock.monotonic())
@@ -347,52 +305,11 @@ class PartitionSealer:
                 return text
 
     async def _post(self, posted: Posted) -> None:
-        if self._posted is not None and posted.offset < self._posted.offset:
-            posted = posted._replace(offset=self._posted.offset)
+        if self._posted is not None:
+            if posted.size < self._posted.size:
+                return  # of a log that lost its end: what is restored leads to what is posted
+            posted = posted._replace(offset=max(posted.offset, self._posted.offset))
         if posted != self._posted:
             self._asked = posted
             await self._world.source.post(posted)
             self._posted = posted
-
-    # Once a minute, and the gauges
-
-    async def _watch(self, s: Session) -> NoReturn:
-        checked = self._clock.monotonic()
-        while True:
-            await asyncio.sleep(LAG_S)
-            source = await self._world.source.bounds()
-            self._pass_markers(s)
-            self._lag(s, source)
-            if self._clock.monotonic() - checked < RECHECK_S:
-                continue
-            checked = self._clock.monotonic()
-            await check_identity(self._world, s.found.claim)
-            # The last commit's marker may still be on its way: its records never are.
-            expected = s.audit_end - s.writer.marker_offsets
-            if (await self._world.audit.bounds()).high_watermark < expected:
-                raise OutcomeUnknownError("the audit partition ends before what was committed")
-            last = self._last_leaf(s)
-            if last is not None:
-                await check_last_leaf(self._world, last)
-
-    def _pass_markers(self, s: Session) -> None:
-        """Where all that was fetched is committed, what lies behind it are markers and aborted."""
-        is_idle = not s.held and s.planned.size == s.committed.size
-        if is_idle and s.fetch_offset > s.committed_offset:
-            s.committed_offset = s.fetch_offset
-            s.committed_more.set()
-
-    def _lag(self, s: Session, source: Bounds) -> None:
-        lag = max(source.end - s.committed_offset, 0)
-        self._lag_gauge.set(lag)
-        waits = s.committed.size > s.signed_size
-        self._age_gauge.set(self._clock.monotonic() - s.tail_since if waits else 0)
-        self._health.running(self.part, lag=lag, done=None if waits else s.committed_offset)
-        if s.signer_failure:
-            self._health.waiting(self.part, s.signer_failure)
-
-    def _last_leaf(self, s: Session) -> AuditRecord | None:
-        if s.last_row is None:
-            return s.found.tail.records[-1] if s.found.tail.records else None
-        value = decode_audit_value(s.last_row.value)
-        return value if isinstance(value, AuditRecord) else None

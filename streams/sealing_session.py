@@ -4,19 +4,39 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, NamedTuple, NoReturn
 
-from schemas.records import Record
+from schemas.audit_values import decode_audit_value
+from schemas.records import AuditRecord, Record
 from streams.audit.merkle import Frontier
-from streams.audit.sealing import TRANSACTION_BYTES_MAX
-from streams.ports import Fetched, NewRecord, PartitionWriter
+from streams.audit.sealing import (
+    RECORD_OVERHEAD,
+    TAIL_BYTES_MAX,
+    TAIL_RECORDS_MAX,
+    TRANSACTION_RECORDS_MAX,
+    Plan,
+    fitting,
+    plan_batch,
+)
+from streams.ports import Appended, Fetched, NewRecord, PartitionWriter, Posted, SourcePartition
 from streams.recovery import Recovered
 
-__all__ = ["RECORD_OVERHEAD", "Note", "Session", "ended", "fitting", "side_by_side"]
+__all__ = ["Note", "SealerLimits", "Session", "Written", "ended", "side_by_side"]
 
-RECORD_OVERHEAD = 600  # bytes an audit record adds to its source record, generously
-HEADER_OVERHEAD = 11  # bytes a header's lengths add
+SLICE_RECORDS = 64
+LARGEST_BATCH = 9 * 2**20  # one record of the largest content alone, framed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealerLimits:
+    """`linger_ms`: how long a small batch, or a note with nothing to ride on, waits."""
+
+    linger_ms: int = 5
+    records_max: int = TRANSACTION_RECORDS_MAX
+    tail_records_max: int = TAIL_RECORDS_MAX
+    tail_bytes_max: int = TAIL_BYTES_MAX
+    retry_s: float = 0.25
+    retry_max_s: float = 10.0
 
 
 class Note(NamedTuple):
@@ -28,12 +48,20 @@ class Note(NamedTuple):
     ready_at: float
 
 
+class Written(NamedTuple):
+    """The last record that was committed to the audit partition since the writer's start."""
+
+    offset: int
+    value: bytes
+
+
 @dataclass(slots=True)
 class Session:
     """The state both halves of a sealer share."""
 
     writer: PartitionWriter
     found: Recovered
+    limits: SealerLimits
     # What is committed: the log, and the source position it was read up to.
     committed: Frontier
     committed_offset: int
@@ -51,21 +79,112 @@ class Session:
     tail_since: float = 0.0
     note: Note | None = None
     signer_failure: str = ""
+    checkpoint: str = ""  # the last one that is committed, as a note
     last_row: NewRecord | None = None
+    written: Written | None = None
+    commits_begun: int = 0
+    commits_done: int = 0
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # wakes the append half
     committed_more: asyncio.Event = field(default_factory=asyncio.Event)  # the notarise half
 
+    @classmethod
+    def begin(cls, found: Recovered, limits: SealerLimits, now: float) -> "Session":
+        """Go on where recovery stands."""
+        tail = found.tail
+        session = cls(
+            writer=found.writer,
+            found=found,
+            limits=limits,
+            committed=tail.committed,
+            committed_offset=found.begin if found.missing else found.offset,
+            timestamp=tail.timestamp,
+            signed_size=tail.signed.size,
+            audit_end=found.audit_end,
+            planned=tail.committed.copy(),
+            planned_offset=found.begin if found.missing else found.offset,
+            fetch_offset=found.begin if found.missing else found.offset,
+            checkpoint=tail.note,
+        )
+        unsigned = [r for r in tail.records if r.index >= tail.signed.size]
+        if unsigned:
+            size = sum(len(r.content) + RECORD_OVERHEAD for r in unsigned)
+            session.tail.append((tail.committed.size, size))
+            session.tail_since = now
+        return session
 
-def fitting(records: deque[Record], most: int) -> int:
-    """How many records make one transaction: `most`, TRANSACTION_BYTES_MAX, and at least one."""
-    total = 0
-    for count, record in enumerate(islice(records, most)):
-        total += RECORD_OVERHEAD + len(record.value or b"") + len(record.key or b"")
-        for name, value in record.headers:
-            total += HEADER_OVERHEAD + len(name) + len(value or b"")
-        if total > TRANSACTION_BYTES_MAX:
-            return max(count, 1)
-    return min(most, len(records))
+    @property
+    def reached(self) -> Posted:
+        """The committed log, as it is posted."""
+        return Posted(self.committed_offset, self.committed.size, self.committed.root())
+
+    def room(self) -> int:
+        """Records the tail can still take; the largest transaction always fits in its bytes."""
+        if sum(size for _, size in self.tail) > self.limits.tail_bytes_max - LARGEST_BATCH:
+            return 0
+        return self.limits.tail_records_max - (self.planned.size - self.signed_size)
+
+    def note_is_due(self, now: float) -> bool:
+        """Whether the note in hand goes in a transaction of its own."""
+        if self.note is None:
+            return False
+        return bool(self.held) or (now - self.note.ready_at) * 1000 >= self.limits.linger_ms
+
+    async def plan(self, source: SourcePartition) -> Plan:
+        """The next batch of what is held, in slices: the commit before it has its turns between.
+
+        Measured: 2,000 records in one go hold up the loop for 6 ms, and cost 18 % of throughput.
+        """
+        most = min(self.room(), self.limits.records_max, TRANSACTION_RECORDS_MAX)
+        left = fitting(self.held, most)
+        records: list[NewRecord] = []
+        leaves: list[bytes] = []
+        size = 0
+        while True:
+            batch = [self.held.popleft() for _ in range(min(left, SLICE_RECORDS))]
+            part = plan_batch(self.planned, source.topic, source.partition, batch)
+            # At once with what was taken from `held`: nothing is ever in neither of them.
+            self.planned = part.frontier
+            records += part.records
+            leaves += part.leaves
+            size += part.bytes
+            left -= len(batch)
+            if not left:
+                break
+            await asyncio.sleep(0)
+        plan = Plan(records, self.planned, leaves, size)
+        self.take(plan, self.held[0].offset if self.held else self.fetch_offset)
+        return plan
+
+    def take(self, plan: Plan, offset: int) -> None:
+        """A plan will be committed next; behind it the source goes on at `offset`."""
+        self.planned, self.planned_offset = plan.frontier, offset
+        self.tail.append((plan.frontier.size, plan.bytes))
+
+    def appended(self, where: Appended, last: NewRecord) -> None:
+        """Where the last transaction's records are, and the last of them."""
+        self.written = Written(where.last_offset, last.value)
+        self.audit_end = where.last_offset + 1 + self.writer.marker_offsets
+
+    def noted(self, note: Note, now: float) -> None:
+        """A note is committed."""
+        self.signed_size, self.note, self.checkpoint = note.frontier.size, None, note.text
+        while self.tail and self.tail[0][0] <= self.signed_size:
+            self.tail.popleft()
+        self.tail_since = now
+
+    def sealed(self, plan: Plan, offset: int, now: float) -> None:
+        """A plan is committed."""
+        if self.committed.size == self.signed_size:
+            self.tail_since = now
+        self.committed, self.committed_offset = plan.frontier, offset
+        self.last_row, self.timestamp = plan.records[-1], plan.records[-1].timestamp
+
+    def last_leaf(self) -> AuditRecord | None:
+        """The last record of the committed log, None where it has none."""
+        if self.last_row is None:
+            return self.found.tail.records[-1] if self.found.tail.records else None
+        value = decode_audit_value(self.last_row.value)
+        return value if isinstance(value, AuditRecord) else None
 
 
 async def side_by_side(*halves: Coroutine[Any, Any, NoReturn]) -> NoReturn:

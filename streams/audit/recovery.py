@@ -28,12 +28,14 @@ class LogTail(NamedTuple):
         records: the last signed record, if there is one, then the tail; dense, in order.
         committed: the compact range over everything committed.
         timestamp: the Kafka timestamp of the last committed record, 0 without one.
+        note: the last checkpoint's.
     """
 
     signed: Frontier
     records: list[AuditRecord]
     committed: Frontier
     timestamp: int
+    note: str
 
     def root_at(self, size: int) -> bytes | None:
         """The root over the first `size` leaves; None below the checkpoint or past the end."""
@@ -76,7 +78,8 @@ def log_tail(
             raise BreakError("sequence", signed.size - 1, "the last signed record is missing")
         return None
     timestamp = max(needed[-1].source.timestamp, 0) if needed else 0
-    return LogTail(signed, needed, _committed(origin, signed, needed), timestamp)
+    committed = _committed(origin, signed, needed)
+    return LogTail(signed, needed, committed, timestamp, notes[-1].note)
 
 
 def _check_rising(notes: Sequence[Checkpoint]) -> None:

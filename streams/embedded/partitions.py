@@ -156,6 +156,11 @@ class EmbeddedSourcePartition(EmbeddedPartitionReader):
         """Whether nobody took the partition since. Raises TransientError."""
         return self._database.read(self._is_owner)
 
+    async def epoch_end(self, epoch: int, *, seen: int) -> int:
+        """The file has one leader, itself: an epoch that never ends."""
+        del epoch, seen
+        return (await self.bounds()).high_watermark
+
     async def posted(self) -> Posted | None:
         """The position posted last by this role, whoever owned the partition then."""
 

@@ -24,6 +24,7 @@ from streams.kafka.batches import Batches
 from streams.kafka.connection import KafkaConnection
 from streams.kafka.facts import topic_facts
 from streams.kafka.link import KafkaLink, Wire
+from streams.kafka.requests import EpochEnd, EpochEndRequest
 from streams.ports import Bounds, Fetched, TopicFacts
 
 __all__ = ["KafkaPartitionReader"]
@@ -32,6 +33,7 @@ __all__ = ["KafkaPartitionReader"]
 FETCH_BYTES = 9 * 1024 * 1024
 EARLIEST, LATEST = -2, -1
 READ_UNCOMMITTED, READ_COMMITTED = 0, 1
+FENCED_LEADER_EPOCH = 74  # aiokafka has no name for it
 
 
 class _Answer(NamedTuple):
@@ -89,6 +91,27 @@ class KafkaPartitionReader:
         async with self._fetching:
             return await self._fetch(offset, max_records, max_wait_ms)
 
+    async def epoch_end(self, epoch: int, *, seen: int) -> int:
+        """Where a leader epoch ended, as its leader has it; see `SourcePartition`."""
+
+        async def ask() -> int:
+            request = EpochEndRequest(self._topic, self._partition, epoch, current=seen)
+            response = await self._link.ask_leader(self._topic, self._partition, request)
+            answer: EpochEnd = response.answer()
+            if answer.error_code == FENCED_LEADER_EPOCH:
+                # It leads in a later epoch than the one seen: so it knows that one too.
+                request = EpochEndRequest(self._topic, self._partition, epoch, current=-1)
+                response = await self._link.ask_leader(self._topic, self._partition, request)
+                answer = response.answer()
+            error = for_code(answer.error_code)
+            if error is not NoError:
+                raise error(self._name())
+            if answer.end_offset < 0:
+                raise KafkaError(f"its leader does not know epoch {epoch} of {self._name()}")
+            return answer.end_offset
+
+        return await self._link.retrying(f"asking where an epoch of {self._name()} ended", ask)
+
     async def facts(self) -> TopicFacts:
         """Ask the cluster who the topic is now."""
         return await topic_facts(self._link, self._topic)
@@ -106,7 +129,7 @@ class KafkaPartitionReader:
         else:
             try:
                 if records := batches.take(max_records):
-                    return Fetched(records, batches.next_offset)
+                    return Fetched(records, batches.next_offset, batches.epoch)
                 offset = batches.next_offset
             except CorruptRecordException:
                 # All of it is fetched once more, from where the caller is: what was taken before
@@ -121,7 +144,7 @@ class KafkaPartitionReader:
 
         records = await self._link.retrying(f"fetching from {self._name()}", attempt)
         assert self._batches is not None
-        return Fetched(records, self._batches.next_offset)
+        return Fetched(records, self._batches.next_offset, self._batches.epoch)
 
     def _name(self) -> str:
         return f"{self._topic}/{self._partition}"

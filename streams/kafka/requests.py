@@ -4,7 +4,8 @@ Metadata v10 (KIP-516, flexible since v9) is the first to carry topic ids; aioka
 It is also asked never to create a topic, which aiokafka's own metadata requests do.
 IncrementalAlterConfigs v0 (KIP-339) changes one setting; aiokafka has only AlterConfigs, which
 resets every setting it is not given. DescribeGroups v2 is asked for by itself, since aiokafka
-pairs v3 with the answer of v2. Fields: https://kafka.apache.org/protocol#protocol_messages
+pairs v3 with the answer of v2. OffsetForLeaderEpoch v3 (KIP-320) tells where a leader epoch ended.
+Fields: https://kafka.apache.org/protocol#protocol_messages
 """
 
 import base64
@@ -22,14 +23,23 @@ from aiokafka.protocol.types import (
     Int8,
     Int16,
     Int32,
+    Int64,
     Schema,
     String,
     TaggedFields,
 )
 
-__all__ = ["MembersRequest", "SettingsRequest", "TopicDescription", "TopicRequest"]
+__all__ = [
+    "EpochEnd",
+    "EpochEndRequest",
+    "MembersRequest",
+    "SettingsRequest",
+    "TopicDescription",
+    "TopicRequest",
+]
 
 NO_TOPIC_ID = bytes(16)
+CONSUMER = -1  # in the place of a replica's id
 SET = 0  # the operation of a change; others delete, append, subtract
 
 
@@ -282,3 +292,78 @@ class MembersRequest(Request[_MembersRequestV2]):  # type: ignore[misc]
     def build(self, request_struct_class: type[_MembersRequestV2]) -> _MembersRequestV2:
         """The request of the version both sides speak."""
         return request_struct_class(groups=[self.group_id])
+
+
+class EpochEnd(NamedTuple):
+    """The end offset is the first one behind an epoch, -1 where the leader knows none."""
+
+    error_code: int
+    end_offset: int
+
+
+class _EpochEndResponse(Response):  # type: ignore[misc]
+    API_KEY = 23
+    API_VERSION = 3
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            Array(
+                ("topic", String("utf-8")),
+                (
+                    "partitions",
+                    Array(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader_epoch", Int32),
+                        ("end_offset", Int64),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+    def answer(self) -> EpochEnd:
+        """For the one partition asked about."""
+        ((_, ((error_code, _, _, end_offset),)),) = self.topics
+        return EpochEnd(error_code, end_offset)
+
+
+class _EpochEndRequestV3(RequestStruct):  # type: ignore[misc]
+    API_KEY = 23
+    API_VERSION = 3
+    RESPONSE_TYPE = _EpochEndResponse
+    SCHEMA = Schema(
+        ("replica_id", Int32),
+        (
+            "topics",
+            Array(
+                ("topic", String("utf-8")),
+                (
+                    "partitions",
+                    Array(
+                        ("partition", Int32),
+                        ("current_leader_epoch", Int32),
+                        ("leader_epoch", Int32),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+class EpochEndRequest(Request[_EpochEndRequestV3]):  # type: ignore[misc]
+    """Ask a partition's leader where an epoch ended; one of an older epoch than `current` refuses.
+
+    -1 as `current` asks any leader.
+    """
+
+    API_KEY: ClassVar[int] = 23
+
+    def __init__(self, topic: str, partition: int, epoch: int, *, current: int) -> None:
+        self.topic = topic
+        self.asked = (partition, current, epoch)
+
+    def build(self, request_struct_class: type[_EpochEndRequestV3]) -> _EpochEndRequestV3:
+        """The request of the version both sides speak."""
+        return request_struct_class(replica_id=CONSUMER, topics=[(self.topic, [self.asked])])

@@ -57,6 +57,10 @@ class KafkaSourcePartition:
         """See `KafkaPartitionReader`."""
         return await self._reader.facts()
 
+    async def epoch_end(self, epoch: int, *, seen: int) -> int:
+        """See `KafkaPartitionReader`."""
+        return await self._reader.epoch_end(epoch, seen=seen)
+
     async def posted(self) -> Posted | None:
         """The group's committed position, from its coordinator.
 

@@ -36,13 +36,14 @@ ObjectKind = Literal["segment", "manifest", "anchor", "claim", "verdict"]
 _NAME = re.compile(
     rf"{ARCHIVE}(?P<archived>.+)/(?:segments/(?P<segment>\d{{20}})\.avro"
     r"|manifests/(?P<manifest>\d{20})\.json)"
-    rf"|{ANCHORS}(?P<anchored>.+)/(?:(?P<anchor>\d{{20}})\.note|(?P<claim>claim)|(?P<verdict>verdict))",
+    rf"|{ANCHORS}(?P<anchored>.+)/(?:(?P<anchor>\d{{20}})\.note|(?P<claim>claim)"
+    r"|(?P<verdict>verdict(?:\.(?P<nth>[2-9]|[1-9][0-9]{1,5}))?))",
     re.ASCII | re.DOTALL,
 )
 
 
 class ObjectName(NamedTuple):
-    """What a name says. `number` is a first index, an anchor's size, or 0."""
+    """What a name says. `number`: a first index, an anchor's size, a later verdict's, or 0."""
 
     kind: ObjectKind
     origin: str
@@ -105,9 +106,9 @@ def claim_name(origin: str) -> str:
     return f"{anchors_prefix(origin)}claim"
 
 
-def verdict_name(origin: str) -> str:
-    """Why sealing of the origin stopped."""
-    return f"{anchors_prefix(origin)}verdict"
+def verdict_name(origin: str, number: int = 1) -> str:
+    """Why sealing of the origin stopped, the `number`-th time: `verdict`, `verdict.2`, ..."""
+    return f"{anchors_prefix(origin)}verdict" + (f".{number}" if number > 1 else "")
 
 
 def tiles_prefix(origin: str) -> str:
@@ -127,7 +128,7 @@ def parse_object_name(name: str) -> ObjectName | None:
     except ValueError:
         return None
     kind: ObjectKind = next(k for k in get_args(ObjectKind) if found[k])
-    number = found[kind]
+    number = found["nth"] or "0" if kind == "verdict" else found[kind]
     return ObjectName(kind, origin, int(number) if number.isdigit() else 0)
 
 

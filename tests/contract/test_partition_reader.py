@@ -37,7 +37,7 @@ async def test_an_empty_partition_has_nothing_and_ends_where_it_starts(
 ) -> None:
     reader = engine.reader(await engine.topic())
     assert await reader.bounds() == Bounds(0, 0, 0)
-    assert await reader.fetch(0, max_records=10, max_wait_ms=20) == ([], 0)
+    assert await reader.fetch(0, max_records=10, max_wait_ms=20) == ([], 0, -1)
 
 
 async def test_odd_records_are_fetched_byte_for_byte(engine: EngineUnderTest) -> None:
@@ -110,7 +110,7 @@ async def test_an_offset_above_the_end_is_an_error(engine: EngineUnderTest) -> N
     await engine.feed(topic, 0, numbered(3))
     reader = engine.reader(topic)
     end = (await reader.bounds()).end
-    assert await reader.fetch(end, max_records=10, max_wait_ms=10) == ([], end)
+    assert await reader.fetch(end, max_records=10, max_wait_ms=10) == ([], end, -1)
     with pytest.raises(SourceChangedError, match=topic):
         await reader.fetch(end + 1, max_records=10, max_wait_ms=10)
 

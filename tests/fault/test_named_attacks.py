@@ -10,9 +10,9 @@ from schemas.records import AuditRecord, Record, Source
 from streams.anchors import AnchorStore
 from streams.audit.leaf import leaf_hash
 from streams.audit.note import TrustedKeys
+from streams.audit.sealing import fitting
 from streams.objects.directory import DirectoryObjectStore
 from streams.ports import NewRecord
-from streams.sealing_session import fitting
 from tests.fault.test_sealer_stops import stop_of
 from tests.support.sealing_world import SealingWorld, sealing_world
 

@@ -52,18 +52,43 @@ async def test_source_record_rewritten_behind_its_leaf(tmp_path: Path) -> None:
         assert (await stop_of(world)).startswith("source_changed: ")
 
 
-async def test_audit_log_that_lost_its_end(tmp_path: Path) -> None:
+def cut_audit_log(folder: Path, audit: str, end: int) -> None:
+    damaged(folder, "DELETE FROM {table} WHERE offset >= ?", audit, end)
+    with closing(sqlite3.connect(folder / "home" / DATABASE)) as database, database:
+        database.execute(
+            "UPDATE partitions SET end_offset = ? WHERE id = ?",
+            (end, partition_id(database, audit)),
+        )
+
+
+def trim_source(folder: Path, topic: str, start: int) -> None:
+    damaged(folder, "DELETE FROM {table} WHERE offset < ?", topic, start)
+    with closing(sqlite3.connect(folder / "home" / DATABASE)) as database, database:
+        database.execute(
+            "UPDATE partitions SET start_offset = ? WHERE id = ?",
+            (start, partition_id(database, topic)),
+        )
+
+
+@pytest.mark.parametrize("end", [0, 1, 5])
+async def test_audit_log_that_lost_its_end_is_restored_from_the_source(
+    tmp_path: Path, end: int
+) -> None:
     async with sealing_world(tmp_path) as world:
         await world.produce(*VALUES)
         await world.seal(len(VALUES))
-        audit = world.engine.topology.audit(world.topic)
-        damaged(tmp_path, "DELETE FROM {table} WHERE offset >= 5", audit)
-        with closing(sqlite3.connect(tmp_path / "home" / DATABASE)) as database, database:
-            database.execute(
-                "UPDATE partitions SET end_offset = 5 WHERE id = ?",
-                (partition_id(database, audit),),
-            )
-        assert (await stop_of(world)).startswith("rollback: ")
+        cut_audit_log(tmp_path, world.engine.topology.audit(world.topic), end)
+        await world.seal(len(VALUES))
+        assert await world.sealed() == len(VALUES)
+
+
+async def test_audit_log_that_lost_what_nobody_else_holds(tmp_path: Path) -> None:
+    async with sealing_world(tmp_path) as world:
+        await world.produce(*VALUES)
+        await world.seal(len(VALUES))
+        cut_audit_log(tmp_path, world.engine.topology.audit(world.topic), 5)
+        trim_source(tmp_path, world.topic, 8)
+        assert "hold no more than" in await stop_of(world)
 
 
 async def test_claim_of_another_topic(tmp_path: Path) -> None:
@@ -89,10 +114,5 @@ async def test_source_trimmed_ahead_of_the_sealer(tmp_path: Path, kept: int) -> 
         await world.produce(*VALUES[:2])
         await world.seal(2)
         await world.produce(*VALUES)
-        damaged(tmp_path, "DELETE FROM {table} WHERE offset < ?", world.topic, kept)
-        with closing(sqlite3.connect(tmp_path / "home" / DATABASE)) as database, database:
-            database.execute(
-                "UPDATE partitions SET start_offset = ? WHERE id = ?",
-                (kept, partition_id(database, world.topic)),
-            )
+        trim_source(tmp_path, world.topic, kept)
         assert (await stop_of(world)).startswith("gap: ")

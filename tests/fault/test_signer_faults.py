@@ -95,7 +95,7 @@ async def signed_world(
     async with sealing_world(folder) as world, remote(kind, monkeypatch) as server:
         signer = GuardedSigner(await server.open(), SystemClock(), GUARD)
         keys = trusted_keys(signer, BASE)
-        log = replace(world.world(Faults(), signer), keys=keys)
+        log = world.world(Faults(), signer)
         server.faults.fault = fault  # type: ignore[assignment]  # a name from a table
         sealer = PartitionSealer(log, LIMITS, world.health, SystemClock())
         sealing = asyncio.create_task(sealer.run())

@@ -32,7 +32,7 @@ async def test_an_open_transaction_pins_the_end_below_the_high_watermark(
         await kafka.feed(topic, 0, rows(1))
         assert await reader.bounds() == (0, 2, 4)
         assert (await reader.fetch(0, max_records=9, max_wait_ms=50)).next_offset == 2
-        assert await reader.fetch(2, max_records=9, max_wait_ms=50) == ([], 2)
+        assert await reader.fetch(2, max_records=9, max_wait_ms=50) == ([], 2, -1)
     # Now it is aborted: its record never shows, and its marker takes an offset.
     assert await settled(reader) == (0, 5, 5)
     assert [r.offset for r in await read_all(reader)] == [0, 1, 3]
@@ -46,7 +46,7 @@ async def test_a_fetch_of_markers_alone_answers_at_once(kafka: KafkaBroker) -> N
     reader = KafkaPartitionReader(kafka.connection(), topic, 0)
     await settled(reader)
     began = time.monotonic()
-    assert await reader.fetch(0, max_records=9, max_wait_ms=5000) == ([], 2)
+    assert (await reader.fetch(0, max_records=9, max_wait_ms=5000))[:2] == ([], 2)
     assert time.monotonic() - began < 1
     await reader.close()
 
@@ -162,7 +162,7 @@ async def test_a_broker_that_dies_and_returns_is_waited_for(tmp_path: Path) -> N
         fetching = asyncio.create_task(reader.fetch(3, max_records=9, max_wait_ms=100))
         await asyncio.sleep(0.3)
         await asyncio.to_thread(local.start)
-        assert await fetching == ([], 3)
+        assert (await fetching)[:2] == ([], 3)
         assert await reader.bounds() == (0, 3, 3)
         assert await reader.facts() == facts
         await reader.close()

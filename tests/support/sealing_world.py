@@ -37,6 +37,7 @@ from streams.recovery import LogWorld
 from streams.sealer import PartitionSealer, SealerLimits
 from streams.settings import load_settings
 from streams.telemetry.health import Health
+from streams.trust import GivenTrust
 
 BASE = "fault.example/log"
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x05" * 32)
@@ -150,8 +151,7 @@ class SealingWorld:
             audit=self.engine.reader(audit, 0),
             make_writer=lambda: FaultyWriter(self.engine.writer(audit, 0), faults),
             anchors=AnchorStore(FaultyObjects(self.objects, faults), retain_days=1),
-            signer=signer or local,
-            keys=trusted_keys(local, BASE),
+            trust=GivenTrust([signer or local], BASE),
         )
 
     def sealer(self, faults: Faults | None = None, **changes: Any) -> PartitionSealer:

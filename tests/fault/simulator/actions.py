@@ -1,6 +1,9 @@
 """What happens to a world from outside: producers, retention, operators, and damage."""
 
+from streams.anchors import AnchorStore
+from streams.audit.operations import GapAccepted
 from streams.ports import NewRecord
+from tests.fault.simulator.adapters import immediate
 from tests.fault.simulator.workers import Deployment, Worker
 from tests.fault.simulator.world import WORKERS, World
 
@@ -104,6 +107,29 @@ class Actions:
         if d.source.start > d.laws.next_offset:
             d.laws.damages.add("position lost")
 
+    def elect(self, d: Deployment) -> None:
+        """Leadership moves, and nothing is lost."""
+        d.source.elect()
+
+    def operate(self, d: Deployment) -> bool:
+        """The operator answers a standing gap, aborts what hangs; whether there was anything."""
+        if d.audit.end < d.audit.high_watermark and d.coordinator.is_idle:
+            self._world.say("operator: aborts what hangs")
+            d.coordinator.abort_hanging()
+            return True
+        verdicts = immediate(AnchorStore(self._world.store, retain_days=1).verdicts(d.origin))
+        for verdict in verdicts:
+            if verdict.reason == "gap" and not verdict.is_answered(d.origin, d.history):
+                left = d.source.start
+                self._world.say(f"operator: accepts the gap from {verdict.offset} to {left}")
+                gap = GapAccepted(
+                    origin=d.origin, size=verdict.size, expected=verdict.offset, left=left
+                )
+                d.history.apply(gap)
+                d.laws.accepted_gap(verdict.offset, left)
+                return True
+        return False
+
     # Processes
 
     def rebalance(self, d: Deployment) -> None:
@@ -150,6 +176,7 @@ class Actions:
             d.source.cut(0)
             d.source.start = 0
             d.source.cut(0)
+            d.source.epoch = 0
             d.source.topic_id += "'"
             d.laws.truth.clear()
             self.records(d, self._world.chance.randrange(7))

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from schemas.audit_values import CHECKPOINT_HEAD, decode_audit_value
 from schemas.records import Checkpoint, Record
 from streams.audit.note import ED25519
+from streams.audit.trust import TrustHistory
 from streams.errors import FencedError, NotOwnerError, OutcomeUnknownError, TransientError
 from streams.ports import (
     Appended,
@@ -24,6 +25,7 @@ from streams.ports import (
     ObjectStore,
     ObjectVersion,
     Posted,
+    Signer,
     TopicFacts,
 )
 from tests.fault.simulator.group import Group
@@ -38,6 +40,7 @@ __all__ = [
     "SimulatedReader",
     "SimulatedSigner",
     "SimulatedSource",
+    "SimulatedTrust",
     "SimulatedWriter",
     "Tenure",
     "immediate",
@@ -46,6 +49,7 @@ __all__ = [
 T = TypeVar("T")
 
 BATCH_RECORDS = 16  # what one answer to a fetch holds at most
+CREATED = {"/claim": "claim", ".note": "anchor", ".avro": "segment"}
 BUSY_S = 0.02
 START_PATIENCE_S = 20.0
 APPEND_PATIENCE_S = 20.0
@@ -59,7 +63,7 @@ class SimulatedReader:
         self._log, self._network, self._dense = log, network, dense
         self._fetching = asyncio.Lock()
         self._ahead: list[Record] = []
-        self._due = self._end = -1
+        self._due = self._end = self._epoch = -1
 
     @property
     def topic(self) -> str:
@@ -88,7 +92,7 @@ class SimulatedReader:
             taken = self._ahead[:max_records]
             del self._ahead[:max_records]
             self._due = self._ahead[0].offset if self._ahead else self._end
-            return Fetched(taken, self._due)
+            return Fetched(taken, self._due, self._epoch)
 
     async def facts(self) -> TopicFacts:
         try:
@@ -107,7 +111,7 @@ class SimulatedReader:
             await asyncio.wait({changed}, timeout=wait_s)
             if changed.done():
                 page = await self._ask(offset)
-        self._ahead, self._end = page.records, page.end
+        self._ahead, self._end, self._epoch = page
 
     async def _ask(self, offset: int) -> Page:
         def read() -> Page:
@@ -141,6 +145,16 @@ class SimulatedSource(SimulatedReader):
         fetched = await super().fetch(offset, max_records=max_records, max_wait_ms=max_wait_ms)
         self._check_owned()
         return fetched
+
+    async def epoch_end(self, epoch: int, *, seen: int) -> int:
+        del seen  # the one there is has the last word
+        try:
+            end = await self._network.read("epoch", lambda: self._log.epoch_end(epoch))
+        except NoAnswerError as error:
+            raise TransientError("asking for an epoch") from error
+        if end < 0:
+            raise TransientError(f"nobody knows epoch {epoch}")
+        return end
 
     async def posted(self) -> Posted | None:
         try:
@@ -320,7 +334,7 @@ class SimulatedObjects:
         self._store, self._network = store, network
 
     async def create(self, key: str, body: bytes, *, retain_days: int) -> str:
-        call = "claim" if key.endswith("/claim") else "anchor"
+        call = next((name for end, name in CREATED.items() if end in key), "verdict")
 
         def create() -> str:
             return immediate(self._store.create(key, body, retain_days=retain_days))
@@ -375,6 +389,27 @@ class SimulatedSigner:
             return await self._network.sign(sign)
         except NoAnswerError as error:
             raise TransientError("signing") from error
+
+
+class SimulatedTrust:
+    """A `Trust` of one signer; `history` is what the operator sealed."""
+
+    def __init__(self, signer: SimulatedSigner, history: TrustHistory, network: Network) -> None:
+        self._signer, self._history, self._network = signer, history, network
+
+    @property
+    def history(self) -> TrustHistory:
+        return self._history
+
+    def signers(self, origin: str) -> Sequence[Signer]:
+        del origin
+        return [self._signer]
+
+    async def refresh(self) -> TrustHistory:
+        try:
+            return await self._network.read("operations", lambda: self._history)
+        except NoAnswerError as error:
+            raise TransientError("reading the operations") from error
 
 
 class SimulatedClock:

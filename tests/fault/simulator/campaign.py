@@ -24,7 +24,6 @@ class Tally:
     signed: int = 0
     stops: int = 0
     hit: Counter[Cell] = field(default_factory=Counter)
-    tolerated: Counter[str] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -33,8 +32,6 @@ class Tally:
         self.signed += outcome.signed
         self.stops += outcome.stops
         self.hit += outcome.hit
-        if outcome.tolerated:
-            self.tolerated[outcome.tolerated] += 1
         if outcome.violation:
             self.failures.append(outcome)
 
@@ -58,10 +55,9 @@ class Tally:
         for write in WRITES:
             counts = (self.hit[Cell(write, *column)] for column in columns)
             lines.append(f"{write:18}" + "".join(f"{count:>10}" for count in counts))
-        tolerated = "".join(f", {n} × {name} (not yet)" for name, n in self.tolerated.items())
         lines.append(
             f"{self.histories} histories, {self.leaves} leaves, {self.signed} texts signed, "
-            f"{self.stops} stops{tolerated}"
+            f"{self.stops} stops"
         )
         return "\n".join(lines)
 
@@ -84,7 +80,6 @@ def run_on_all_cores(histories: Iterable[tuple[int, str]]) -> Tally:
             tally.signed += part.signed
             tally.stops += part.stops
             tally.hit += part.hit
-            tally.tolerated += part.tolerated
             tally.failures += part.failures
     return tally
 

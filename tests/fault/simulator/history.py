@@ -15,7 +15,7 @@ import structlog
 from tests.fault.simulator.actions import Actions
 from tests.fault.simulator.laws import Violation
 from tests.fault.simulator.loop import StuckError
-from tests.fault.simulator.mixes import MIXES, NOT_YET
+from tests.fault.simulator.mixes import MIXES
 from tests.fault.simulator.network import FAIR, Cell
 from tests.fault.simulator.world import World
 
@@ -35,7 +35,6 @@ class Outcome:
     seed: int
     mix: str
     violation: str
-    tolerated: str
     hit: Counter[Cell]
     steps: int
     leaves: int
@@ -61,12 +60,10 @@ def run_history(seed: int, mix: str, trace: Callable[[str], None] | None = None)
             violation = f"raised {error!r}"
         world.network.is_over = True
         world.loop.bury(world.processes)
-    tolerated = next((n for n in history.tolerated if violation.startswith(NOT_YET[n][0])), "")
     return Outcome(
         seed=seed,
         mix=mix,
-        violation="" if tolerated else violation,
-        tolerated=tolerated,
+        violation=violation,
         hit=world.network.hit,
         steps=world.loop.steps,
         leaves=sum(len(d.laws.leaves) for d in world.deployments),
@@ -83,8 +80,6 @@ class _History:
         self._world, self._mix = world, world.mix
         self._actions = Actions(world)
         self._when = world.chance.choice((ANY_TIME, IDLE, DOWN)) if self._mix.damages else ""
-        # A running sealer may have fetched beyond a cut; one that starts sees all there is to see.
-        self.tolerated = () if self._when == DOWN else self._mix.tolerated
 
     async def run(self) -> None:
         world, actions = self._world, self._actions
@@ -144,7 +139,7 @@ class _History:
         world = self._world
         began = world.loop.time()
         await asyncio.sleep(0.5)  # markers and answers on their way
-        while world.loop.time() < began + lasts_s or not world.is_settled():
+        while world.loop.time() < began + lasts_s or not self._is_settled():
             if world.loop.time() > began + SETTLE_S:
                 break
             await asyncio.sleep(0.5)
@@ -153,6 +148,11 @@ class _History:
             is_stopped = world.is_stopped(d)
             self.stops += is_stopped
             d.laws.check_end(d.audit.readable(), is_stopped=is_stopped)
+
+    def _is_settled(self) -> bool:
+        if self._mix.has_operator and any(map(self._actions.operate, self._world.deployments)):
+            return False
+        return self._world.is_settled()
 
     async def _start_elsewhere(self) -> None:
         """Perhaps retention passes all that was sealed long ago; then start on other machines."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.audit_values import decode_audit_value, encode_content
-from schemas.records import AuditRecord, Checkpoint, Record
+from schemas.records import AuditRecord, Record
 from streams.audit.checkpoint import CheckpointText
 from streams.audit.merkle import EMPTY_ROOT, Frontier
 from streams.audit.note import TrustedKeys
@@ -105,6 +105,7 @@ class LogLaws:
     tail_max: int
     blame: Blame
     claimed: Callable[[], int | None]  # the first offset, where this log has the claim
+    archived: Callable[[], int] = lambda: 0  # leaves the archive has
     has_twin: bool = False  # another deployment uses the same origin
     damages: set[str] = field(default_factory=set)
     truth: list[_Leaf] = field(default_factory=list)  # what the source committed, in order
@@ -112,7 +113,8 @@ class LogLaws:
     leaves: list[_Leaf] = field(default_factory=list)
     roots: list[bytes] = field(default_factory=lambda: [EMPTY_ROOT])
     signed_size: int = 0
-    posted: set[tuple[int, bytes]] = field(default_factory=set)
+    covered: set[tuple[int, bytes]] = field(default_factory=set)  # by what was posted
+    lost: dict[int, _Leaf] = field(default_factory=dict)  # committed once, and cut away
     broken: str = ""
     has_begun: bool = False
     damaged_at: float = 0.0  # when the source was changed last
@@ -188,6 +190,7 @@ class LogLaws:
 
     def rebuilt(self, rows: Sequence[Record]) -> None:
         """The log lost its end: walk what is left of it."""
+        self.lost |= dict(enumerate(self.leaves))
         self._trail, self._frontier = Trail(self.origin, None), Frontier()
         self.leaves, self.roots, self.signed_size, self.broken = [], [EMPTY_ROOT], 0, ""
         self.has_begun = False
@@ -230,12 +233,14 @@ class LogLaws:
     def signing(self, text: CheckpointText) -> None:
         if text.origin != self.origin:
             self.blame(f"signed for {text.origin}")
-        if text.size and (text.size, text.root) not in self.posted:
+        if text.size and (text.size, text.root) not in self.covered:
             self.blame(f"signed size {text.size} before it was posted")
 
     def accepted(self, new: Posted, old: Posted | None, *, is_late: bool) -> None:
         """A position was posted, perhaps by a request that was under way for long."""
-        self.posted.add((new.size, new.root))
+        self.covered.add((new.size, new.root))
+        if new.size < len(self.roots) and self.roots[new.size] == new.root:
+            self.covered.update(enumerate(self.roots[: new.size]))
         if self.damages:
             return
         if new.size >= len(self.roots) or self.roots[new.size] != new.root:
@@ -254,8 +259,21 @@ class LogLaws:
         if self.has_twin and self.first is None and reason == "identity":
             return
         right = set().union(*(RIGHT_REASONS[damage] for damage in self.damages))
-        if reason not in right:
+        if reason not in right or (reason == "rollback" and self._can_be_healed()):
             self.blame(f"false stop: {reason}: {why}")
+
+    def _can_be_healed(self) -> bool:
+        """Whether source and archive hold all that was cut away."""
+        if self.damages != {"audit cut"}:
+            return False
+        have = max(self.archived(), len(self.leaves))
+        left = [leaf for index, leaf in self.lost.items() if index >= have]
+        return all(leaf.source_offset >= self.source.start for leaf in left)
+
+    def accepted_gap(self, expected: int, left: int) -> None:
+        """The operator gave up what the source does not have any more."""
+        self.truth = [one for one in self.truth if not expected <= one.source_offset < left]
+        self.damages.discard("trimmed")
 
     def resumed(self, since: float) -> None:
         """The one who may write goes on, having looked at the source after `since`."""
@@ -297,12 +315,3 @@ class LogLaws:
         if last.source_offset >= self.source.start and not self._is_held(last):
             return "the last leaf is not what its source holds"
         return "a leaf before the last one is not what its source holds"
-
-
-def newest_note(rows: Sequence[Record]) -> Checkpoint | None:
-    """The last checkpoint a reader of the log sees."""
-    for row in reversed(rows):
-        value = decode_audit_value(row.value or b"")
-        if isinstance(value, Checkpoint):
-            return value
-    return None

@@ -1,4 +1,4 @@
-"""Which faults and damages a history may have, and what no history can hold yet.
+"""Which faults and damages a history may have.
 
 The mixes are those of the protocol's model: a weight for each action of the world, and the
 weather. A damage takes away what the sealer stands on; from then on it must stop, or what it
@@ -11,7 +11,7 @@ from itertools import product
 
 from tests.fault.simulator.network import AFTERMATHS, FATES, WRITES, Cell, Weather
 
-__all__ = ["CELLS", "MIXES", "NOT_YET", "Mix"]
+__all__ = ["CELLS", "MIXES", "Mix"]
 
 CELLS = tuple(Cell(*cell) for cell in product(WRITES, FATES, AFTERMATHS))
 
@@ -23,6 +23,7 @@ BASE = {
     "crash": 1.0,
     "zombie": 1.0,
     "idle": 0.5,
+    "elect": 0.5,
 }
 STILL = {"records": 6.0, "transaction": 2.0, "trim": 1.0}
 FAULTY = Weather(write_faults=0.06, read_faults=0.02, sign_faults=0.05, interruptions=0.003)
@@ -30,7 +31,7 @@ FAULTY = Weather(write_faults=0.06, read_faults=0.02, sign_faults=0.05, interrup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """Weights of what happens, and of damages; `tolerated`: names of NOT_YET."""
+    """Weights of what happens, and of damages; with an operator who does what a stop asks for."""
 
     actions: Mapping[str, float] = field(default_factory=lambda: BASE)
     damages: Mapping[str, float] = field(default_factory=dict)
@@ -38,17 +39,8 @@ class Mix:
     count: tuple[int, int] = (8, 30)
     twin: bool = False
     table: bool = False  # one cell of the table a history, by its seed
-    tolerated: tuple[str, ...] = ()
+    has_operator: bool = False
 
-
-# Violations that today's rules cannot exclude: what they begin with, and what it takes.
-NOT_YET = {
-    "source cut behind what was fetched": (
-        "silently wrong",
-        "leader epochs: a sealer that read ahead of the cut compares its last leaf alone",
-    ),
-}
-CUT = ("source cut behind what was fetched",)
 
 MIXES: dict[str, Mix] = {
     "quiet": Mix(actions=STILL, weather=Weather()),
@@ -73,9 +65,13 @@ MIXES: dict[str, Mix] = {
     "twin": Mix(twin=True),
     "position lost": Mix(actions=BASE | {"forget_position": 1.0, "trim": 3.0}),
     "trimmed": Mix(damages={"trim_blindly": 1.0}),
-    "cut": Mix(damages={"cut_source": 0.7}, tolerated=CUT),
+    "trimmed, operator": Mix(damages={"trim_blindly": 1.0}, has_operator=True),
+    "cut": Mix(damages={"cut_source": 0.7}),
     "recreated": Mix(damages={"recreate_source": 0.5}),
     "compacted": Mix(damages={"compact_source": 0.7}),
     "audit cut": Mix(damages={"cut_audit": 0.8}),
-    "audit and source cut": Mix(damages={"cut_audit": 0.6, "cut_source": 0.6}, tolerated=CUT),
+    "audit cut, trims, operator": Mix(
+        actions=BASE | {"trim": 3.0}, damages={"cut_audit": 0.8}, has_operator=True
+    ),
+    "audit and source cut": Mix(damages={"cut_audit": 0.6, "cut_source": 0.6}),
 }

@@ -21,13 +21,15 @@ class _Entry(NamedTuple):
     record: Record | None  # None: a marker, or taken away by compaction
     producer: int | None  # of a transaction
     commits: bool | None = None  # of a marker
+    epoch: int = 0  # of the leader that wrote it
 
 
 class Page(NamedTuple):
-    """What a fetch answers: records, and the offset behind what was looked through."""
+    """What a fetch answers: records, the offset behind what was looked through, its epoch."""
 
     records: list[Record]
     end: int
+    epoch: int = -1
 
 
 class PartitionLog:
@@ -38,6 +40,7 @@ class PartitionLog:
         self.topic, self.partition, self.topic_id = topic, partition, topic_id
         self.policy = "delete"
         self.start = 0
+        self.epoch = 0
         self._entries: list[_Entry] = []
         self._is_readable: list[bool] = []
         self._open: dict[int, list[int]] = {}
@@ -67,7 +70,7 @@ class PartitionLog:
         first = len(self._entries)
         for offset, row in enumerate(rows, first):
             record = Record(offset, row.timestamp, row.key, row.value, row.headers)
-            self._entries.append(_Entry(record, producer))
+            self._entries.append(_Entry(record, producer, epoch=self.epoch))
             self._is_readable.append(producer is None)
             if producer is not None:
                 self._open.setdefault(producer, []).append(offset)
@@ -79,9 +82,11 @@ class PartitionLog:
         entries = [self._entries[offset].record for offset in self._open.get(producer, ())]
         return [record for record in entries if record is not None]
 
-    def mark(self, producer: int, *, commits: bool) -> None:
+    def mark(self, producer: int, *, commits: bool, epoch: int | None = None) -> None:
         """End a producer's transaction."""
-        self._entries.append(_Entry(None, producer, commits))
+        self._entries.append(
+            _Entry(None, producer, commits, self.epoch if epoch is None else epoch)
+        )
         self._is_readable.append(False)
         for offset in self._open.pop(producer, ()):
             self._is_readable[offset] = commits
@@ -91,15 +96,20 @@ class PartitionLog:
         """Retention: everything below `start` is gone."""
         self.start = max(self.start, min(start, self.end))
 
+    def elect(self) -> None:
+        """Another leader, which has all of it."""
+        self.epoch += 1
+
     def cut(self, end: int) -> None:
         """The end of the log is lost: another leader has less of it."""
+        self.epoch += 1
         entries = self._entries[: max(end, self.start)]
         self._entries, self._is_readable, self._open = [], [], {}
         listener, self.on_readable = self.on_readable, None
         for entry in entries:
             if entry.commits is not None:
                 assert entry.producer is not None
-                self.mark(entry.producer, commits=entry.commits)
+                self.mark(entry.producer, commits=entry.commits, epoch=entry.epoch)
             else:
                 self._entries.append(entry)
                 self._is_readable.append(entry.producer is None and entry.record is not None)
@@ -109,7 +119,7 @@ class PartitionLog:
 
     def take_away(self, offset: int) -> None:
         """Compaction: a record inside the log is gone."""
-        self._entries[offset] = _Entry(None, None)
+        self._entries[offset] = _Entry(None, None, epoch=self._entries[offset].epoch)
         self._is_readable[offset] = False
 
     def read(self, offset: int, most: int, *, dense: bool = False) -> Page:
@@ -128,7 +138,17 @@ class PartitionLog:
             if self._is_readable[offset] and entry.record is not None:
                 records.append(entry.record)
             offset += 1
-        return Page(records, offset)
+        epoch = self._entries[offset - 1].epoch if records else -1
+        return Page(records, offset, epoch)
+
+    def epoch_end(self, epoch: int) -> int:
+        """The first offset kept of a later epoch, or the end; -1 where it came to none yet."""
+        if epoch > self.epoch:
+            return -1
+        for offset, entry in enumerate(self._entries[self.start :], self.start):
+            if entry.epoch > epoch:
+                return offset
+        return self.high_watermark
 
     def readable(self, low: int = 0) -> list[Record]:
         """Every committed record at or above `low`, below the read-committed end."""

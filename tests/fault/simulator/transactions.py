@@ -92,6 +92,10 @@ class Coordinator:
         """What no marker decided yet."""
         return self.log.open_rows(PRODUCER)
 
+    def abort_hanging(self) -> None:
+        """What an operator does to a transaction that this coordinator does not know of."""
+        self.log.mark(PRODUCER, commits=False)
+
     def _check(self, epoch: int) -> None:
         if epoch != self.epoch:
             raise FencedError(f"epoch {epoch} is fenced by {self.epoch}")

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.anchors import AnchorStore
-from streams.audit.checkpoint import open_note
-from streams.audit.note import TrustedKeys
-from streams.errors import NotOwnerError, OutcomeUnknownError, TransientError
+from streams.audit.trust import TrustHistory
+from streams.errors import NotOwnerError, ObjectExistsError, OutcomeUnknownError, TransientError
 from streams.jobs import PartitionJobs
-from streams.ports import PartitionWriter, Signer
+from streams.ports import PartitionWriter
 from streams.recovery import LogWorld
 from streams.sealer import PartitionSealer, SealerLimits
 from streams.telemetry.health import Health, Part
+from streams.trust import Trust
 from tests.fault.simulator.adapters import (
     SimulatedClock,
     SimulatedObjects,
@@ -27,8 +27,9 @@ from tests.fault.simulator.adapters import (
     SimulatedWriter,
     Tenure,
 )
+from tests.fault.simulator.archiving import Archiver
 from tests.fault.simulator.group import HEARTBEAT_S, Group
-from tests.fault.simulator.laws import LogLaws, newest_note
+from tests.fault.simulator.laws import LogLaws
 from tests.fault.simulator.loop import Process
 from tests.fault.simulator.network import Network, NoAnswerError
 from tests.fault.simulator.partition_log import PartitionLog
@@ -52,8 +53,8 @@ class Deployment:
     laws: LogLaws
     network: Network
     objects: SimulatedObjects
-    keys: TrustedKeys
-    signer: Callable[[LogLaws], Signer]
+    history: TrustHistory
+    trust: Callable[[LogLaws, TrustHistory], Trust]
     limits: SealerLimits
 
 
@@ -156,8 +157,7 @@ class Worker:
             audit=SimulatedReader(d.audit, d.network),
             make_writer=self._make_writer,
             anchors=AnchorStore(d.objects, retain_days=1),
-            signer=d.signer(d.laws),
-            keys=d.keys,
+            trust=d.trust(d.laws, d.history),
         )
         try:
             await PartitionSealer(world, d.limits, self._health, self._clock).run()
@@ -174,18 +174,12 @@ class Worker:
 
     async def _keep_anchors(self) -> None:
         d = self.deployment
-        store, kept = AnchorStore(d.objects, retain_days=1), 0
+        archiver = Archiver(AnchorStore(d.objects, retain_days=1), d.origin)
         while True:
             await asyncio.sleep(d.network.chance.uniform(*ANCHORS_S))
             try:
-                newest = await d.network.read("tail", lambda: newest_note(d.audit.readable()))
-                if newest is None:
-                    continue
-                text = open_note(newest.note, d.origin, None)
-                if text.size > kept:
-                    await store.put(d.origin, text.size, newest.note)
-                    kept = text.size
-            except (NoAnswerError, OutcomeUnknownError, TransientError):
+                await archiver.archive(await d.network.read("tail", d.audit.readable))
+            except (NoAnswerError, ObjectExistsError, OutcomeUnknownError, TransientError):
                 continue
 
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from schemas.records import Record
 from streams.anchors import Claim
 from streams.audit.note import TrustedKeys, Vkey
+from streams.audit.trust import TrustHistory
 from streams.ports import Posted
 from streams.sealer import SealerLimits
 from streams.segments import claim_name
@@ -19,8 +20,10 @@ from tests.fault.simulator.adapters import (
     SimulatedClock,
     SimulatedObjects,
     SimulatedSigner,
+    SimulatedTrust,
     immediate,
 )
+from tests.fault.simulator.archiving import archived_size
 from tests.fault.simulator.group import Group
 from tests.fault.simulator.laws import LogLaws, Signatures, Violation
 from tests.fault.simulator.loop import Process, SimulatedLoop
@@ -82,18 +85,19 @@ class World:
         origin = f"{BASE_NAME}/{TOPIC}/0"
         signatures = Signatures(self.blame)
         key = SimulatedSigner(KEY, self.network, lambda _message: None)
-        keys = TrustedKeys([Vkey(BASE_NAME, key.algorithm, key.public_key)])
+        vkeys = [Vkey(BASE_NAME, key.algorithm, key.public_key)]
         for number in range(2 if self.mix.twin else 1):
             source = PartitionLog(TOPIC, topic_id=f"source-{number}")
             audit = PartitionLog(f"audit.{TOPIC}", topic_id=f"audit-{number}")
             laws = LogLaws(
                 origin=origin,
                 source=source,
-                keys=keys,
+                keys=TrustedKeys(vkeys),
                 signatures=signatures,
                 tail_max=LIMITS.tail_records_max,
                 blame=self.blame,
                 has_twin=self.mix.twin,
+                archived=lambda origin=origin: archived_size(self.store, origin),  # type: ignore[misc]
                 claimed=lambda topic_id=audit.topic_id: self._claimed(origin, topic_id),  # type: ignore[misc]
             )
             coordinator = Coordinator(audit, self.loop, self.network.chance)
@@ -108,8 +112,10 @@ class World:
                 laws=laws,
                 network=self.network,
                 objects=SimulatedObjects(self.store, self.network),
-                keys=keys,
-                signer=self._signer,
+                history=TrustHistory(vkeys),
+                trust=lambda laws, history: SimulatedTrust(
+                    self._signer(laws), history, self.network
+                ),
                 limits=LIMITS,
             )
             self.deployments.append(deployment)

@@ -22,6 +22,7 @@ def test_names_are_those_of_the_format() -> None:
     assert anchor_name(ORIGIN, 2**63) == f"anchors/v1/{ORIGIN}/09223372036854775808.note"
     assert claim_name(ORIGIN) == f"anchors/v1/{ORIGIN}/claim"
     assert verdict_name(ORIGIN) == f"anchors/v1/{ORIGIN}/verdict"
+    assert verdict_name(ORIGIN, 2) == f"anchors/v1/{ORIGIN}/verdict.2"
     assert segment_name(ORIGIN, 4).startswith(segments_prefix(ORIGIN))
 
 
@@ -32,6 +33,7 @@ def test_a_name_says_what_it_was_made_of(origin: str) -> None:
     assert parse_object_name(anchor_name(origin, 7)) == ObjectName("anchor", origin, 7)
     assert parse_object_name(claim_name(origin)) == ObjectName("claim", origin, 0)
     assert parse_object_name(verdict_name(origin)) == ObjectName("verdict", origin, 0)
+    assert parse_object_name(verdict_name(origin, 12)) == ObjectName("verdict", origin, 12)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,9 @@ def test_a_name_says_what_it_was_made_of(origin: str) -> None:
         "archive/v1/a b/t/0/segments/00000000000000000004.avro",
         f"archive/v2/{ORIGIN}/segments/00000000000000000004.avro",
         f"anchors/v1/{ORIGIN}/claims",
+        f"anchors/v1/{ORIGIN}/verdict.1",
+        f"anchors/v1/{ORIGIN}/verdict.02",
+        f"anchors/v1/{ORIGIN}/verdict.",
     ],
 )
 def test_other_names_say_nothing(name: str) -> None:

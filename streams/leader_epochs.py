@@ -1,0 +1,66 @@
+"""Whether a source was cut where its leader changed.
+
+Kafka loses acknowledged records only at a change of leader, and every leader has an epoch that
+its record batches carry. So before anything fetched under a new epoch is sealed, the new leader is
+asked where the epoch before ended: what was fetched beyond that, its log does not have. Comparing
+the last leaf alone would miss a log that was cut, refilled, and came to an equal record there.
+
+A source without epochs answers -1, and is never asked.
+"""
+
+from streams.ports import Fetched, SourcePartition
+from streams.source_checks import NO_EPOCH
+
+__all__ = ["LeaderEpochs"]
+
+
+class LeaderEpochs:
+    """The epoch under which a source was read last, and how far; outlives a sealer's sessions."""
+
+    __slots__ = ("_epoch", "_last", "_source")
+
+    def __init__(self, source: SourcePartition) -> None:
+        self._source = source
+        self._epoch = NO_EPOCH
+        self._last = -1
+
+    async def resume(self, epoch: int, last: int) -> int | None:
+        """Begin anew behind the sealed record at offset `last`, compared under `epoch`.
+
+        Returns:
+            Where the epoch of before ended, if what was sealed of it is not below that: the
+            source was cut. None: all is well. Raises TransientError.
+        """
+        # Others may have sealed what lies behind, under later epochs.
+        self._last = min(self._last, last)
+        cut = await self._cut(seen=max(epoch, self._epoch))
+        if cut is None:
+            self._epoch, self._last = epoch, last
+        return cut
+
+    async def admit(self, fetched: Fetched) -> int | None:
+        """Take note of what was fetched, before any of it is sealed; returns as `resume`."""
+        if not fetched.records:
+            return None
+        if fetched.epoch != self._epoch:
+            cut = await self._cut(seen=fetched.epoch)
+            if cut is not None:
+                return cut
+            self._epoch = fetched.epoch
+        self._last = fetched.records[-1].offset
+        return None
+
+    def reach(self, last: int, epoch: int) -> None:
+        """The record at offset `last` was sealed again, fetched by somebody else."""
+        if epoch != NO_EPOCH:  # else it came from the archive, and its source may be gone
+            self._epoch, self._last = epoch, last
+
+    async def check(self) -> int | None:
+        """Ask although nothing was fetched; returns as `resume`."""
+        return await self._cut(seen=self._epoch)
+
+    async def _cut(self, *, seen: int) -> int | None:
+        if NO_EPOCH in (self._epoch, seen):
+            return None
+        end = await self._source.epoch_end(self._epoch, seen=seen)
+        return end if end <= self._last else None
