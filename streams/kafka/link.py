@@ -138,7 +138,7 @@ class KafkaLink:
         try:
             # Shielded: aiokafka leaves a socket open behind a start that is cancelled.
             return await asyncio.shield(opening)
-        except (KafkaError, OSError):
+        except FAILURES:
             if self._opening is opening and opening.done():
                 self._opening = None
             raise

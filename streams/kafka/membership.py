@@ -24,7 +24,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from streams.errors import NotOwnerError, SettingsError
+from streams.errors import NotOwnerError, SettingsError, TransientError
 from streams.kafka.connection import KafkaConnection, bounded, refuse
 from streams.kafka.link import KafkaLink, Wire
 
@@ -162,10 +162,15 @@ class GroupMembership:
 
     async def take(self, assigned: frozenset[TopicPartition]) -> None:
         """Begin a tenure (called by the group)."""
-        for tp in assigned:
-            # A position keeps the paused consumer from looking for one.
-            self._consumer.seek(ClientPartition(*tp), 0)
-            self._consumer.pause(ClientPartition(*tp))
+        try:
+            for tp in assigned:
+                # A position keeps the paused consumer from looking for one.
+                self._consumer.seek(ClientPartition(*tp), 0)
+                self._consumer.pause(ClientPartition(*tp))
+        except IllegalStateError as error:
+            # Taken away meanwhile: raised here it would only be logged, and nobody would work.
+            self._fail(TransientError(f"group {self.group_id} took back what it gave: {error}"))
+            return
         async with self._changing:
             self._tenure = Tenure(assigned)
             self._in_tenure.set()
@@ -191,8 +196,11 @@ class GroupMembership:
         try:
             await call
         except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it
-            if not self._failed.done():
-                self._failed.set_exception(error)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)
 
     async def _poll(self) -> None:
         """Errors of the group reach a consumer only where it is polled."""
@@ -205,7 +213,7 @@ class GroupMembership:
             except (NoOffsetForPartitionError, OffsetOutOfRangeError):
                 # The consumer's own look for a position, begun before it was paused.
                 continue
-            except KafkaError as error:
+            except (KafkaError, OSError) as error:
                 refuse(f"being a member of group {self.group_id}", error)
 
     async def _check_topics(self) -> None:

@@ -86,6 +86,14 @@ class Deployment:
     def alerts(self) -> str:
         return f"{self.prefix}attestream.alerts"
 
+    @property
+    def operations(self) -> str:
+        return f"{self.prefix}attestream.operations"
+
+    @property
+    def heads(self) -> str:
+        return f"{self.prefix}attestream.heads"
+
     def audit(self, source: str) -> str:
         return f"{self.prefix}audit.{source}"
 
@@ -121,15 +129,15 @@ class Deployment:
 
     def create_topics(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        sources = [self.decisions, self.memory, self.alerts]
+        sources = {self.decisions: self.partitions, self.memory: self.partitions}
+        sources |= {self.alerts: self.partitions, self.operations: 1, self.heads: 1}
         # Records bear their events' times, which may be old: no retention may take them.
         kept = {"retention.ms": "-1", "max.message.bytes": "8388608"}
-        names = [
-            name
-            for source in sources
+        topics = [
+            NewTopic(name, count, self.replicas, config=kept)
+            for source, count in sources.items()
             for name in (source, self.audit(source), f"{self.prefix}dead-letters.{source}")
         ]
-        topics = [NewTopic(name, self.partitions, self.replicas, config=kept) for name in names]
         for made in admin.create_topics(topics).values():
             made.result()
 

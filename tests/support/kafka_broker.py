@@ -14,7 +14,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from schemas.records import Record
 from streams.kafka.connection import KafkaConnection
 from streams.kafka.link import KafkaLink
-from tests.support.record_batches import record_batch
+from tests.support.record_batches import BatchKind, record_batch
 
 __all__ = ["KafkaBroker"]
 
@@ -69,14 +69,15 @@ class KafkaBroker:
                 {TopicPartition(topic, partition): RecordsToDelete(before_offset=before)}
             )
 
-    async def feed(self, topic: str, partition: int, records: Sequence[Record]) -> int:
-        """Produce one batch of any records; the first one's offset."""
+    async def feed(
+        self, topic: str, partition: int, records: Sequence[Record], *, codec: int = 0
+    ) -> int:
+        """Produce one batch of any records; the first one's offset. `codec` 4 is zstd."""
         link = KafkaLink(self.connection())
+        batch = record_batch(records, BatchKind(codec=codec))
 
         async def produce() -> int:
-            request = ProduceRequest(
-                None, -1, 5000, [(topic, [(partition, record_batch(records))])]
-            )
+            request = ProduceRequest(None, -1, 5000, [(topic, [(partition, batch)])])
             answer = await link.ask_leader(topic, partition, request)
             ((_, ((_, error_code, offset, *_),)),) = answer.topics
             check(error_code)
