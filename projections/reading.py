@@ -9,7 +9,7 @@ import asyncio
 from projections.ports import Position, SealedBatch
 from projections.runner import SealedWalk
 from projections.search import LocalSearch
-from streams.app import own_keys
+from streams.app import deployment_keys
 from streams.audit.note import TrustedKeys
 from streams.audit.trail import Trail
 from streams.engine import Engine
@@ -30,7 +30,7 @@ async def search_of_decisions(engine: Engine, settings: Settings) -> LocalSearch
     from projections.decision_index.search import DecisionSearch, FoldedLog  # noqa: PLC0415
 
     search, topology = LocalSearch(), engine.topology
-    keys = await own_keys(settings, topology.base)
+    keys = await deployment_keys(settings, engine)
     for partition in range(await engine.partitions(topology.decisions)):
         fold = DecisionFold(Rules(), lambda: DecisionRows(FoldedGraph))
         for batch in await _batches(engine, topology.decisions, partition, keys):
@@ -50,7 +50,7 @@ async def search_of_memories(engine: Engine, settings: Settings) -> LocalSearch:
     from projections.memory_index.search import MemorySearch  # noqa: PLC0415
 
     search, topology = LocalSearch(), engine.topology
-    keys = await own_keys(settings, topology.base)
+    keys = await deployment_keys(settings, engine)
     for partition in range(await engine.partitions(topology.memory)):
         index = MemoryIndex()
         for batch in await _batches(engine, topology.memory, partition, keys):

@@ -11,19 +11,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streams.anchors import AnchorStore
-from streams.audit.note import TrustedKeys, Vkey
+from streams.audit.note import TrustedKeys
 from streams.clock import SystemClock
 from streams.engine import Engine, EventSink
 from streams.errors import MissingExtraError, NotOwnerError, SettingsError, TransientError
+from streams.heads import HeadsWriter
 from streams.jobs import PartitionJobs
-from streams.keys.choice import local_signer, open_signer
-from streams.ports import Clock, Signer
+from streams.keys.choice import local_signer, open_key_ring, open_signer
+from streams.ports import Clock
 from streams.recovery import LogWorld
 from streams.sealer import PartitionSealer, SealerLimits
 from streams.settings import Settings
 from streams.telemetry.health import Health
 from streams.topology import Topology
-from streams.trust import GivenTrust
+from streams.trust import FollowedKeys, Trust
+from streams.trust_root import (
+    deployment_keys,
+    following,
+    operator_keys,
+    own_keys,
+    own_vkeys,
+    sealed_trust,
+    trusted_keys,
+)
+from streams.verdicts import Verdict
 
 if TYPE_CHECKING:
     from streams.kafka.connection import KafkaConnection
@@ -34,8 +45,10 @@ __all__ = [
     "Deployment",
     "SealingService",
     "check_settings",
+    "deployment_keys",
     "embedded_base",
     "kafka_connection",
+    "kept_verdicts",
     "newest_anchor",
     "open_deployment",
     "open_engine",
@@ -43,8 +56,11 @@ __all__ = [
     "open_probed_bucket",
     "open_signer",
     "open_sink",
+    "operator_keys",
     "own_keys",
+    "own_vkeys",
     "preflight",
+    "sealed_trust",
     "trusted_keys",
 ]
 
@@ -58,7 +74,7 @@ class Deployment:
     settings: Settings
     engine: Engine
     objects: "CheckedStore"
-    signer: Signer
+    trust: Trust
     keys: TrustedKeys
     health: Health
     clock: Clock
@@ -100,18 +116,22 @@ async def open_deployment(
     settings: Settings, health: Health, clock: Clock
 ) -> AsyncIterator[Deployment]:
     """Engine, archive and signer together, for workers. Raises SettingsError, TransientError."""
+    _refuse_operator(settings)
     async with open_engine(settings, create=True) as engine:
         objects = open_objects(settings)
         try:
             await objects.check_bucket()
             await _refuse_pretender(settings, clock)
-            async with open_signer(settings, clock) as signer:
+            async with (
+                open_key_ring(settings, clock) as ring,
+                following(settings, engine, ring) as trust,
+            ):
                 yield Deployment(
                     settings=settings,
                     engine=engine,
                     objects=objects,
-                    signer=signer,
-                    keys=trusted_keys(signer, engine.topology.base),
+                    trust=trust,
+                    keys=FollowedKeys(trust),
                     health=health,
                     clock=clock,
                 )
@@ -126,7 +146,7 @@ def check_settings(settings: Settings) -> None:
         SettingsError: all problems together.
     """
     problems = []
-    checks: list[Callable[[Settings], object]] = [open_objects]
+    checks: list[Callable[[Settings], object]] = [open_objects, _refuse_operator]
     if settings.signer in {None, "local"}:
         checks.append(local_signer)
     if settings.on_kafka:
@@ -138,6 +158,13 @@ def check_settings(settings: Settings) -> None:
             problems += error.problems
     if problems:
         raise SettingsError(problems)
+
+
+def _refuse_operator(settings: Settings) -> None:
+    if settings.operator_private_key is not None:
+        raise SettingsError(
+            ["ATTESTREAM_OPERATOR_PRIVATE_KEY moves all trust, and stays off workers: unset it"]
+        )
 
 
 async def preflight(settings: Settings, topics: Callable[[Topology], Sequence[str]]) -> None:
@@ -155,6 +182,10 @@ async def preflight(settings: Settings, topics: Callable[[Topology], Sequence[st
             for topic in topics(engine.topology)
             if not await engine.partitions(topic)
         ]
+        try:
+            operator_keys(settings, engine.topology.base)
+        except SettingsError as error:
+            problems += error.problems
     objects = open_objects(settings)
     try:
         await objects.check_bucket()
@@ -260,17 +291,6 @@ def _s3_connection(settings: Settings) -> "S3Connection":
     )
 
 
-def trusted_keys(signer: Signer, base: str) -> TrustedKeys:
-    """What a sealer and its projections trust: its own public key, for every origin below."""
-    return TrustedKeys([Vkey(base, signer.algorithm, signer.public_key)])
-
-
-async def own_keys(settings: Settings, base: str) -> TrustedKeys:
-    """What trusts this deployment's logs. Raises SettingsError, TransientError."""
-    async with open_signer(settings, SystemClock()) as signer:
-        return trusted_keys(signer, base)
-
-
 def embedded_base(settings: Settings) -> str:
     """The origin prefix an embedded home was created with. Raises SettingsError."""
     if settings.on_kafka:
@@ -304,6 +324,15 @@ async def newest_anchor(settings: Settings, origin: str, keys: TrustedKeys | Non
     finally:
         await objects.close()
     return anchor.size if anchor else None
+
+
+async def kept_verdicts(settings: Settings, origin: str) -> list[Verdict]:
+    """Why sealing of a log stopped, each time, answered or not. Raises VerificationError."""
+    objects = open_objects(settings)
+    try:
+        return await AnchorStore(objects, retain_days=settings.retention_days).verdicts(origin)
+    finally:
+        await objects.close()
 
 
 class SealingService:
@@ -347,10 +376,12 @@ class SealingService:
             audit=audit,
             make_writer=lambda: d.engine.writer(audit_topic, partition),
             anchors=AnchorStore(d.objects, retain_days=d.settings.retention_days),
-            trust=GivenTrust([d.signer], d.engine.topology.base),
+            trust=d.trust,
         )
+        sealing = PartitionSealer(world, self._limits, d.health, d.clock).run()
+        heads = HeadsWriter(d.engine, d.objects, d.settings.heads_s, d.clock)
         try:
-            await PartitionSealer(world, self._limits, d.health, d.clock).run()
+            await (heads.run_beside(sealing) if topic == topology.heads else sealing)
         finally:
             await source.close()
             await audit.close()

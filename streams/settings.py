@@ -71,6 +71,8 @@ def _names(text: object) -> object:
 
 
 Topic = Annotated[str, AfterValidator(_topic)]
+KeyId = Annotated[str, Field(pattern=r"^\S+$")]
+ProxyUrl = Annotated[str, AfterValidator(_proxy)]
 SignerName = Literal["kms", "proxy", "local"]
 # By preference, each with the setting that names its key.
 SIGNERS: dict[SignerName, str] = {
@@ -105,11 +107,11 @@ class Settings(BaseModel):
     s3_secret: SecretStr | None = Field(None, alias="S3_SECRET")
     s3_sse_kms_key_id: str | None = Field(None, alias="S3_SSE_KMS_KEY_ID")
 
-    signing_kms_key_id: str | None = Field(
-        None, alias="AUDIT_SIGNING_KMS_KEY_ID", pattern=r"^\S+$"
+    signing_kms_key_ids: Annotated[tuple[KeyId, ...], BeforeValidator(_names)] = Field(
+        (), alias="AUDIT_SIGNING_KMS_KEY_ID"
     )
-    signing_proxy_url: Annotated[str, AfterValidator(_proxy)] | None = Field(
-        None, alias="SIGNING_PROXY_URL"
+    signing_proxy_urls: Annotated[tuple[ProxyUrl, ...], BeforeValidator(_names)] = Field(
+        (), alias="SIGNING_PROXY_URL"
     )
     signing_proxy_api_key: Annotated[SecretStr, AfterValidator(_bearer)] | None = Field(
         None, alias="SIGNING_PROXY_API_KEY"
@@ -122,6 +124,8 @@ class Settings(BaseModel):
         ("kms", "proxy", "local"), alias="ATTESTREAM_SIGNERS"
     )
     require_kms: bool = Field(default=False, alias="REQUIRE_KMS")
+    operator_key: str | None = Field(None, alias="ATTESTREAM_OPERATOR_KEY")
+    operator_private_key: SecretStr | None = Field(None, alias="ATTESTREAM_OPERATOR_PRIVATE_KEY")
 
     env: str = Field("development", alias="ATTESTREAM_ENV")
     origin: Annotated[str, AfterValidator(_origin)] | None = Field(None, alias="ATTESTREAM_ORIGIN")
@@ -142,6 +146,7 @@ class Settings(BaseModel):
         None, alias="ATTESTREAM_ADVERTISED_URL", pattern=r"^https?://"
     )
     url: str | None = Field(None, alias="ATTESTREAM_URL", pattern=r"^https?://")
+    heads_s: float = Field(60, alias="ATTESTREAM_HEADS_S", ge=0.1, le=86_400)
     seal_linger_ms: int = Field(5, alias="ATTESTREAM_SEAL_LINGER_MS", ge=0, le=10_000)
     seal_records_max: int = Field(4096, alias="ATTESTREAM_SEAL_RECORDS_MAX", ge=1, le=4096)
     risk_threshold: float = Field(0.7, alias="ATTESTREAM_RISK_THRESHOLD", gt=0, lt=1)
@@ -175,8 +180,8 @@ class Settings(BaseModel):
     @property
     def signers_set(self) -> list[SignerName]:
         """The signers that are set, permitted or not, by preference."""
-        given = (self.signing_kms_key_id, self.signing_proxy_url, self.signing_private_key)
-        return [name for name, key in zip(SIGNERS, given, strict=True) if key is not None]
+        given = (self.signing_kms_key_ids, self.signing_proxy_urls, self.signing_private_key)
+        return [name for name, key in zip(SIGNERS, given, strict=True) if key]
 
     @property
     def on_kafka(self) -> bool:
@@ -240,7 +245,7 @@ def sanitised(settings: Settings) -> dict[str, str]:
     return {
         field.alias or name: str(getattr(settings, name))
         for name, field in Settings.model_fields.items()
-        if getattr(settings, name) is not None
+        if getattr(settings, name) not in (None, ())
     }
 
 
@@ -318,5 +323,6 @@ def _signer_problems(s: Settings) -> list[str]:
 
 
 def _in_the_clear(s: Settings) -> bool:
-    parts = urlsplit(s.signing_proxy_url or "")
-    return parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}
+    urls = map(urlsplit, s.signing_proxy_urls)
+    near = {"127.0.0.1", "::1", "localhost"}
+    return any(url.scheme == "http" and url.hostname not in near for url in urls)

@@ -4,5 +4,5 @@ Reading order: `leaf` (what a record commits to), `merkle` (the tree), `note` an
 (what is signed), `sealing` (the plan of one batch), `trail` (what valid history is) over
 `record_checks`, `tail` and `anchoring`; then `recovery` (the end of a log, for its sealer) and
 `proofs` (one record, two sizes) and `tiles` (the tree as files). `operations` are the notes that
-move trust, `trust` is what they come to.
+move trust, `trust` is what they come to, `roster` which logs there are.
 """

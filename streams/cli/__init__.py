@@ -3,6 +3,7 @@
 `send` events in · `topics` made as declared · `keys` · `audit` read a log, with its `proofs` ·
 `verify` check it, from wherever `histories` finds it · `archive` look into the object store,
 `archive_doctor` try what its bucket keeps.
+`retiring` and `operations` are an operator's orders, over what is `operating`.
 `options`, `opened_logs` and `failures` are what verbs share: how they are asked, what they are
 asked about, and how they end.
 """

@@ -16,10 +16,13 @@ from streams.audit.checkpoint import open_note
 from streams.audit.note import TrustedKeys
 from streams.cli.failures import exit_on_failure
 from streams.cli.opened_logs import Log, engine_as_set, logs_of, open_log
+from streams.cli.operations import accept_gap
 from streams.cli.options import in_directory
 from streams.cli.proofs import consistency, prove
+from streams.engine import Engine
 from streams.errors import SettingsError, SourceUnreadableError
-from streams.history import find_record, last_records, read_range, read_tail
+from streams.heads import newest_checkpoint
+from streams.history import find_record, last_records, read_tail
 from streams.ports import Bounds
 from streams.segments import encode_block, encode_head
 from streams.settings import Settings, load_settings
@@ -116,6 +119,7 @@ def export(origin: str, out: Path) -> None:
 
 audit.add_command(prove)
 audit.add_command(consistency)
+audit.add_command(accept_gap, "accept-gap")
 
 
 async def _heads() -> list[dict[str, Any]]:
@@ -124,7 +128,7 @@ async def _heads() -> list[dict[str, Any]]:
     settings = load_settings(os.environ)
     found = []
     async with engine_as_set() as engine:
-        keys = await _keys_at_hand(settings, engine.topology.base)
+        keys = await _keys_at_hand(settings, engine)
         async for log in logs_of(engine):
             end = await read_tail(log.reader, await log.reader.bounds(), log.origin, None)
             if end is None:
@@ -142,29 +146,22 @@ async def _heads() -> list[dict[str, Any]]:
     return found
 
 
-async def _keys_at_hand(settings: Settings, base: str) -> TrustedKeys | None:
+async def _keys_at_hand(settings: Settings, engine: Engine) -> TrustedKeys | None:
     """The deployment's own keys; an auditor's machine has none, and checks with `verify`."""
-    from streams.app import own_keys  # noqa: PLC0415  # loads a client library
+    from streams.app import deployment_keys  # noqa: PLC0415  # loads a client library
 
     try:
-        return await own_keys(settings, base)
+        return await deployment_keys(settings, engine)
     except SettingsError:
         return None
 
 
 async def _checkpoint(origin: str) -> str:
     async with open_log(origin) as (_, log):
-        bounds = await log.reader.bounds()
-        back = 256
-        while True:
-            low = max(bounds.start, bounds.end - back)
-            for row in reversed(await read_range(log.reader, low, bounds.end)):
-                value = decode_audit_value(row.value or b"")
-                if isinstance(value, Checkpoint):
-                    return value.note
-            if low == bounds.start:
-                raise SourceUnreadableError(f"{origin} has no checkpoint yet")
-            back *= 16
+        newest = await newest_checkpoint(log.reader)
+        if newest is None:
+            raise SourceUnreadableError(f"{origin} has no checkpoint yet")
+        return newest.note
 
 
 async def _tail(origin: str, count: int, *, follow: bool, as_json: bool) -> None:

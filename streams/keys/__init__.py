@@ -2,6 +2,7 @@
 
 `choice` opens the one the settings name: `kms` (AWS KMS), `proxy` (a signing proxy), or `local`
 (an Ed25519 key in this process). `guarded` stands around those that are remote: time-out, check
-of every signature, circuit breaker. `signing` is what all share. `reference_proxy` is a signing
+of every signature, circuit breaker. `signing` is what all share, `ring` what one process
+holds, `operator` the key that orders. `reference_proxy` is a signing
 proxy for development.
 """

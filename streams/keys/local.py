@@ -24,7 +24,14 @@ from streams.audit.note import ED25519
 from streams.errors import SettingsError
 from streams.keys.signing import prove, require_signable
 
-__all__ = ["LocalSigner", "load_private_key", "write_new_key", "write_secret"]
+__all__ = [
+    "LocalSigner",
+    "key_files",
+    "load_private_key",
+    "new_key_path",
+    "write_new_key",
+    "write_secret",
+]
 
 FORMS = "expected a PKCS#8 PEM, a C2SP private key, or a 32-byte seed in hex or base64"
 
@@ -61,19 +68,33 @@ class LocalSigner:
         """Nothing is open."""
 
 
-def load_private_key(value: str) -> Ed25519PrivateKey:
+def load_private_key(value: str, setting: str = "AUDIT_SIGNING_PRIVATE_KEY") -> Ed25519PrivateKey:
     """Parse a private key, or the file that `value` names.
 
     Raises:
-        SettingsError: no accepted form; the message never shows the value.
+        SettingsError: no accepted form; the message names `setting`, and never shows the value.
     """
     text = value.strip()
     if not text.startswith("-----") and len(text) < 4096 and "\n" not in text and _is_file(text):
         text = Path(text).read_text(encoding="ascii", errors="replace").strip()
     key = _from_pem(text) if text.startswith("-----") else _from_seed(_seed_of(text))
     if key is None:
-        raise SettingsError([f"AUDIT_SIGNING_PRIVATE_KEY: not an Ed25519 private key: {FORMS}"])
+        raise SettingsError([f"{setting}: not an Ed25519 private key: {FORMS}"])
     return key
+
+
+def key_files(folder: Path) -> list[Path]:
+    """The `*.pem` of a directory of keys, in the order they were made: `signing.pem` first."""
+    return sorted(folder.glob("*.pem"), key=lambda path: (len(path.name), path.name))
+
+
+def new_key_path(folder: Path) -> Path:
+    """Where the next key of a directory of keys goes: signing.pem, then signing-2.pem."""
+    number, path = 1, folder / "signing.pem"
+    while path.exists():
+        number += 1
+        path = folder / f"signing-{number}.pem"
+    return path
 
 
 def write_new_key(path: Path) -> LocalSigner:

@@ -1,0 +1,127 @@
+"""The roster, written on a timer: every log's newest checkpoint and archive head.
+
+The heads topic is a source like any other, so what is written here is sealed. Whoever seals its
+partition writes it; that two may do so for a moment, or one heads twice, does no harm.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from hashlib import sha256
+from typing import NoReturn
+
+from schemas.audit_values import decode_audit_value
+from schemas.codec import encode_head
+from schemas.errors import RejectedInput
+from schemas.heads import LogHead
+from schemas.records import Checkpoint
+from streams.engine import Engine
+from streams.errors import AttestreamError
+from streams.history import read_range
+from streams.ports import Clock, NewRecord, ObjectStore, PartitionReader
+from streams.segments import manifests_prefix
+from streams.tasks import cancelled
+from streams.telemetry.logs import get_log
+
+__all__ = ["HeadsWriter", "newest_checkpoint"]
+
+FIRST_WINDOW = 256  # offsets read back at first; ×16 until a checkpoint is in hand
+log = get_log("heads")
+
+
+async def newest_checkpoint(audit: PartitionReader) -> Checkpoint | None:
+    """The last checkpoint of an audit partition, unverified; None where there is none yet.
+
+    Raises:
+        DecodeError: a value that is none of an audit partition.
+        TransientError.
+    """
+    bounds = await audit.bounds()
+    back = FIRST_WINDOW
+    while True:
+        low = max(bounds.start, bounds.end - back)
+        for row in reversed(await read_range(audit, low, bounds.end)):
+            value = decode_audit_value(row.value or b"")
+            if isinstance(value, Checkpoint):
+                return value
+        if low == bounds.start:
+            return None
+        back *= 16
+
+
+class HeadsWriter:
+    """Writes what changed since it wrote last; at first, everything."""
+
+    def __init__(
+        self, engine: Engine, objects: ObjectStore, period_s: float, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._objects = objects
+        self._period_s = period_s
+        self._clock = clock
+        self._written: dict[str, LogHead] = {}
+
+    async def run(self) -> NoReturn:
+        """Write every `period_s` seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(self._period_s)
+            try:
+                await self.write()
+            except (AttestreamError, RejectedInput) as error:
+                # The next time says the same, and more.
+                log.warning("heads not written", why=str(error))
+
+    async def run_beside(self, sealing: Coroutine[None, None, None]) -> None:
+        """Write while `sealing`, of the heads' own partition, runs; raises what either raises."""
+        tasks = {asyncio.create_task(sealing), asyncio.create_task(self.run())}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                await cancelled(task)
+
+    async def write(self) -> list[LogHead]:
+        """Write once; what was written.
+
+        Raises:
+            TransientError, OutcomeUnknownError, SettingsError: written in part or not at all.
+        """
+        topology = self._engine.topology
+        own = topology.origin(topology.heads, 0)
+        heads = await self._heads()
+        changed = [head for head in heads if self._written.get(head.origin) != head]
+        # Its own log grows by being written: that alone is no news.
+        if all(head.origin == own for head in changed):
+            return []
+        now = self._clock.now_ms()
+        async with self._engine.sink(topology.heads) as sink:
+            for head in changed:
+                await sink.send(NewRecord(now, encode_head(head), key=head.origin.encode()))
+        self._written.update((head.origin, head) for head in changed)
+        return changed
+
+    async def _heads(self) -> list[LogHead]:
+        topology, heads = self._engine.topology, []
+        for source in topology.sources:
+            topic = topology.audit(source)
+            for partition in range(await self._engine.partitions(topic)):
+                reader = self._engine.reader(topic, partition)
+                try:
+                    newest = await newest_checkpoint(reader)
+                finally:
+                    await reader.close()
+                if newest is not None:
+                    origin = topology.origin(source, partition)
+                    archived = await self._archived(origin)
+                    heads.append(
+                        LogHead(origin=origin, note=newest.note, manifest_sha256=archived)
+                    )
+        return heads
+
+    async def _archived(self, origin: str) -> bytes | None:
+        versions = await self._objects.versions(manifests_prefix(origin))
+        names = [version.key for version in versions if not version.is_delete_marker]
+        # Of one name the oldest version counts, as for everybody who reads the archive.
+        newest = await self._objects.get(names[-1]) if names else None
+        return None if newest is None else sha256(newest).digest()

@@ -1,0 +1,168 @@
+"""Whom this deployment trusts: the operator its settings name, and the keys held here.
+
+Without an operator the first signer of a process is trusted, and nothing moves. With one, the
+sealed orders are followed while the process runs, and keys put beside the local ones are taken
+up; both within `FOLLOW_S` seconds.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from streams.audit.note import TrustedKeys, Vkey
+from streams.audit.operations import operator_name
+from streams.clock import SystemClock
+from streams.engine import Engine
+from streams.errors import SettingsError, TransientError
+from streams.keys.choice import open_key_ring
+from streams.keys.ring import KeyRing
+from streams.operations_log import OperationsSource, SealedTrust
+from streams.ports import Signer
+from streams.settings import Settings
+from streams.tasks import cancelled
+from streams.telemetry.logs import get_log
+from streams.trust import GivenTrust, Trust
+
+__all__ = [
+    "deployment_keys",
+    "following",
+    "operator_keys",
+    "own_keys",
+    "sealed_trust",
+    "trusted_keys",
+]
+
+FOLLOW_S = 1.0
+SETTING = "ATTESTREAM_OPERATOR_KEY"
+log = get_log("trust")
+
+
+def operator_keys(settings: Settings, base: str) -> TrustedKeys | None:
+    """The operator's vkeys that the settings name, None where they name none.
+
+    Raises:
+        SettingsError: no vkey, or not named as the operator of `base`.
+    """
+    if settings.operator_key is None:
+        return None
+    try:
+        keys = TrustedKeys.parse(_text_of(settings.operator_key))
+    except SettingsError as error:
+        raise SettingsError([f"{SETTING}: {problem}" for problem in error.problems]) from None
+    wrong = [vkey.name for vkey in keys.vkeys if vkey.name != operator_name(base)]
+    if wrong:
+        raise SettingsError(
+            [
+                f"{SETTING}: a key named {name}; the operator of this deployment is named "
+                f"{operator_name(base)}"
+                for name in wrong
+            ]
+        )
+    return keys
+
+
+@asynccontextmanager
+async def following(settings: Settings, engine: Engine, ring: KeyRing) -> AsyncIterator[Trust]:
+    """Trust that is read once before anything is done with it, and then kept up to date.
+
+    Raises:
+        SettingsError: as `operator_keys`.
+        TransientError: the sealed orders cannot be read.
+    """
+    base = engine.topology.base
+    if operator_keys(settings, base) is None:
+        yield GivenTrust([ring.first], base)
+        return
+    given = trusted_keys(ring.first, base).vkeys
+    async with sealed_trust(settings, engine, given, ring) as trust:
+        task = asyncio.create_task(_follow(trust, ring))
+        try:
+            yield trust
+        finally:
+            await cancelled(task)
+
+
+@asynccontextmanager
+async def sealed_trust(
+    settings: Settings, engine: Engine, given: Sequence[Vkey], ring: KeyRing | None = None
+) -> AsyncIterator[SealedTrust]:
+    """What the operator's sealed orders come to now, read once.
+
+    Raises:
+        SettingsError: no operator is set, or as `operator_keys`.
+        TransientError: the sealed orders cannot be read.
+    """
+    topology = engine.topology
+    operator = operator_keys(settings, topology.base)
+    if operator is None:
+        raise SettingsError([f"{SETTING} is not set: the vkey of the operator, or a file with it"])
+    reader = engine.reader(topology.audit(topology.operations), 0)
+    source = OperationsSource(
+        reader, topology.origin(topology.operations, 0), topology.base, operator
+    )
+    try:
+        trust = SealedTrust(source, given, ring.held if ring else tuple)
+        await trust.refresh()
+        yield trust
+    finally:
+        await reader.close()
+
+
+def trusted_keys(signer: Signer, base: str) -> TrustedKeys:
+    """A signer's public key, for every origin below `base`."""
+    return TrustedKeys([Vkey(base, signer.algorithm, signer.public_key)])
+
+
+async def own_keys(settings: Settings, base: str) -> TrustedKeys:
+    """The keys held here, whatever an operator says of them.
+
+    Raises:
+        SettingsError, TransientError.
+    """
+    async with open_key_ring(settings, SystemClock()) as ring:
+        return TrustedKeys(Vkey(base, s.algorithm, s.public_key) for s in ring.held())
+
+
+async def own_vkeys(settings: Settings, base: str) -> Sequence[Vkey]:
+    """As `own_keys`, none where none is held: an operator's machine need not hold any."""
+    try:
+        return (await own_keys(settings, base)).vkeys
+    except SettingsError:
+        return ()
+
+
+async def deployment_keys(settings: Settings, engine: Engine) -> TrustedKeys:
+    """What trusts this deployment's logs now: the first key held here, and the sealed orders.
+
+    Raises:
+        SettingsError, TransientError.
+    """
+    async with (
+        open_key_ring(settings, SystemClock()) as ring,
+        following(settings, engine, ring) as trust,
+    ):
+        return trust.history.keys
+
+
+async def _follow(trust: SealedTrust, ring: KeyRing) -> NoReturn:
+    told: list[str] = []
+    while True:
+        await asyncio.sleep(FOLLOW_S)
+        problems = ring.look()
+        try:
+            await trust.refresh()
+        except TransientError as error:
+            problems.append(str(error))
+        if problems != told:
+            for problem in problems:
+                log.warning("trust not followed", why=problem)
+            told = problems
+
+
+def _text_of(value: str) -> str:
+    try:
+        return Path(value).read_text("utf-8", "replace") if Path(value).is_file() else value
+    except OSError:
+        return value
