@@ -17,7 +17,7 @@ class AnchorWalk:
     """The anchors of one log, in order of size.
 
     Attributes:
-        compared: how many could be compared with the history.
+        compared: those that could be compared with the history.
     """
 
     __slots__ = ("_agreed", "_anchors", "compared")
@@ -25,7 +25,7 @@ class AnchorWalk:
     def __init__(self, anchors: Iterable[CheckpointText]) -> None:
         self._anchors = sorted(anchors, key=lambda anchor: anchor.size)
         self._agreed = 0
-        self.compared = 0
+        self.compared: list[CheckpointText] = []
 
     def keep(self, origin: str) -> None:
         """Forget the anchors of every other log."""
@@ -47,7 +47,7 @@ class AnchorWalk:
                 continue
             walked.extend(leaves[done:known])
             done = known
-            self.compared += 1
+            self.compared.append(anchor)
             if walked.root() == anchor.root:
                 self._agreed = anchor.size
             else:
@@ -57,6 +57,6 @@ class AnchorWalk:
     def end(self, due: int) -> Iterator[BreakError]:
         """Settle what is left when nothing follows the `due` leaves there are."""
         if self._anchors:
-            self.compared += len(self._anchors)
+            self.compared += self._anchors
             detail = f"the log ends here, and an anchor has {self._anchors[-1].size} records"
             yield BreakError("shorter_than_anchor", due, detail)

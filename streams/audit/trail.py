@@ -125,8 +125,8 @@ class Trail:
         return self._tail.due - self._tail.first
 
     @property
-    def anchors_compared(self) -> int:
-        """How many anchors could be compared with this history."""
+    def anchors_compared(self) -> Sequence[CheckpointText]:
+        """The anchors that could be compared with this history."""
         return self._anchors.compared
 
     def feed(self, record: Record) -> AuditRecord | Seal | None:

@@ -22,6 +22,14 @@ from streams.cli.addresses import (
     static_logs,
     tiled_origin,
 )
+from streams.cli.root_logs import (
+    RootName,
+    archived_roots,
+    embedded_roots,
+    filed_roots,
+    live_roots,
+    root_topic,
+)
 from streams.cli.source_pages import embedded_source, live_source
 from streams.errors import (
     BreakError,
@@ -45,6 +53,8 @@ from streams.verifier import (
     TileRequest,
     Trust,
     Verdict,
+    claimed_origins,
+    rooted,
     verdict_of,
     verify_archive,
     verify_files,
@@ -55,6 +65,7 @@ from streams.verifier import (
 __all__ = ["Inquiry", "verify_histories"]
 
 PAGE_RECORDS = 2000
+ROOTS: tuple[RootName, ...] = ("operations", "heads")
 PROOF_BYTES_MAX = 2**20
 
 
@@ -97,10 +108,7 @@ async def _verify(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
     others = [address for address in addresses if not is_segment(address)]
     if segments:
         try:
-            with Digests(inquiry.jobs) as digests:
-                logs += verify_files(
-                    segments, inquiry.trust, progress=inquiry.progress, digests=digests
-                )
+            logs += await _files(segments, inquiry)
         except SourceUnreadableError as error:
             unreadable.append(str(error))
     for address in others:
@@ -114,6 +122,12 @@ async def _verify(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
         if not found and len(unreadable) == troubles:
             unreadable.append(f"{address}: no log in it yet")
     return verdict_of(logs, inquiry.trust, unreadable)
+
+
+async def _files(paths: Sequence[Path], inquiry: Inquiry) -> list[LogVerdict]:
+    trust = await rooted(inquiry.trust, filed_roots(claimed_origins(paths)))
+    with Digests(inquiry.jobs) as digests:
+        return verify_files(paths, trust, progress=inquiry.progress, digests=digests)
 
 
 async def _verify_one(address: str, inquiry: Inquiry, unreadable: list[str]) -> list[LogVerdict]:
@@ -148,10 +162,12 @@ async def _embedded(path: Path, inquiry: Inquiry, unreadable: list[str]) -> list
     )
 
     logs = []
-    for topic, partition in list_audit_partitions(path):
+    partitions = list_audit_partitions(path)
+    trust = await rooted(inquiry.trust, embedded_roots(path, partitions))
+    for topic, partition in partitions:
         name = f"{topic}/{partition}"
         inquiry.progress.begin(name, partition_end(path, topic, partition))
-        walk = LogWalk(inquiry.trust, progress=inquiry.progress)
+        walk = LogWalk(trust, progress=inquiry.progress)
         source = embedded_source(path) if inquiry.with_source else None
         try:
             async with aclosing(_pages(path, topic, partition)) as pages:
@@ -159,8 +175,8 @@ async def _embedded(path: Path, inquiry: Inquiry, unreadable: list[str]) -> list
         except SourceUnreadableError as error:
             unreadable.append(f"{path}: {name}: {error}")
             compared = {}
-        logs += _verdicts(walk, (topic, partition), inquiry.trust, compared)
-    return [*logs, *_lost(logs, inquiry.trust)]
+        logs += _verdicts(walk, (topic, partition), trust, compared)
+    return [*logs, *_lost(logs, trust)]
 
 
 async def _pages(path: Path, topic: str, partition: int) -> AsyncGenerator[list[Record], None]:
@@ -198,8 +214,9 @@ async def _archive(address: str, inquiry: Inquiry) -> list[LogVerdict]:
         locked = address.startswith("s3://")
         with Digests(inquiry.jobs) as digests:
             request = ArchiveRequest(inquiry.level, locked, inquiry.progress, digests)
-            found = await verify_archive(store, inquiry.trust, request)
-        return [*found, *_lost(found, inquiry.trust)]
+            trust = await rooted(inquiry.trust, await archived_roots(store))
+            found = await verify_archive(store, trust, request)
+        return [*found, *_lost(found, replace(trust, may_lag=True))]
     finally:
         await store.close()
 
@@ -241,12 +258,21 @@ async def _kafka(address: str, inquiry: Inquiry) -> list[LogVerdict]:
         count = await engine.partitions(topic)
         if count <= (wanted or 0):
             raise SourceUnreadableError(f"there is no such partition: {topic} has {count}")
+        roots = [root_topic(topic, name) for name in ROOTS]
+        there = [root for root in roots if await engine.partitions(root)]
+        inquiry = inquiry._replace(
+            trust=await rooted(
+                inquiry.trust, live_roots(lambda root: engine.reader(root, 0), topic, there)
+            )
+        )
         for partition in range(count) if wanted is None else (wanted,):
             reader = engine.reader(topic, partition)
             try:
                 logs += await _partition(reader, inquiry, live_source(engine))
             finally:
                 await reader.close()
+        if wanted is None:
+            logs += _beyond(topic, count, logs, inquiry.trust)
     finally:
         await engine.close()
     return logs
@@ -285,7 +311,7 @@ def _verdicts(
     verdict = replace(walk.verdict(), **compared)
     missing = [
         LogWalk(trust, origin).verdict()
-        for origin in dict.fromkeys(anchor.origin for anchor in trust.anchors)
+        for origin in dict.fromkeys(known.origin for known in trust.known)
         if origin != verdict.origin
         and _belongs(origin, audit)
         and (not verdict.origin or _deployment(origin) == _deployment(verdict.origin))
@@ -311,12 +337,27 @@ def _belongs(origin: str, audit: tuple[str, int]) -> bool:
     return name.partition == partition and topic.endswith(named)
 
 
-def _lost(found: list[LogVerdict], trust: Trust) -> list[LogVerdict]:
-    """Logs an anchor vouches for that an archive of the same deployment does not hold."""
-    held = {log.origin for log in found if log.origin}
-    deployments = {_deployment(origin) for origin in held}
+def _beyond(
+    topic: str, partitions: int, found: list[LogVerdict], trust: Trust
+) -> list[LogVerdict]:
+    """Logs of partitions that an audit topic once had, by an anchor or the roster."""
+    deployments = {_deployment(log.origin) for log in found if log.origin}
     return [
         LogWalk(trust, origin).verdict()
-        for origin in dict.fromkeys(anchor.origin for anchor in trust.anchors)
+        for origin in dict.fromkeys(known.origin for known in trust.known)
+        if parse_log_name(origin).partition >= partitions
+        and _deployment(origin) in deployments
+        and _belongs(origin, (topic, parse_log_name(origin).partition))
+    ]
+
+
+def _lost(found: list[LogVerdict], trust: Trust) -> list[LogVerdict]:
+    """Logs an anchor or the roster vouches for that a place of their deployment does not hold."""
+    held = {log.origin for log in found if log.origin}
+    deployments = {_deployment(origin) for origin in held}
+    known = trust.anchors if trust.may_lag else trust.known
+    return [
+        LogWalk(trust, origin).verdict()
+        for origin in dict.fromkeys(one.origin for one in known)
         if origin not in held and _deployment(origin) in deployments
     ]

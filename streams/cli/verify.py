@@ -15,7 +15,7 @@ from streams.cli.failures import exit_on_failure
 from streams.cli.histories import Inquiry, verify_histories
 from streams.cli.progress import shown_progress
 from streams.errors import SettingsError
-from streams.verifier import LEVELS, SeenNotes, Trust, Verdict, cores
+from streams.verifier import LEVELS, SeenNotes, Trust, Verdict, anchor_keys, cores
 
 __all__ = ["verify"]
 
@@ -98,7 +98,11 @@ def verify(sources: tuple[str, ...], **options: Unpack[_Options]) -> None:
 
 def _verified(sources: tuple[str, ...], options: _Options) -> Verdict:
     keys, state_file = _keys(options["keys_file"]), options["state_file"]
-    anchors = [a for at in options["anchor_addresses"] for a in anchors_at(at, os.environ, keys)]
+    anchors = [
+        a
+        for at in options["anchor_addresses"]
+        for a in anchors_at(at, os.environ, anchor_keys(keys))
+    ]
     with ExitStack() as stack:
         seen = None
         if state_file is not None:

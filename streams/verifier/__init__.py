@@ -8,18 +8,19 @@ Nothing here trusts what the records say of themselves: keys and anchors come fr
 
 `verdicts` what is said · `walk` one log · `digesting` a file on every core · `archive` its objects
 · `tiles` a static log · `proof` one record · `state` what was seen before · `source` what was
-sealed · `progress` how far it is.
+sealed · `progress` how far it is · `roots` trust that moves, and the roster.
 """
 
 from streams.verifier.archive import LEVELS, ArchiveRequest, verify_archive
 from streams.verifier.digesting import Digests, cores
 from streams.verifier.progress import SILENT, Progress
-from streams.verifier.proof import verify_leaf, verify_proof_text
+from streams.verifier.proof import verify_alert, verify_leaf, verify_proof_text
+from streams.verifier.roots import RootLogs, anchor_keys, has_operator, rooted
 from streams.verifier.source import OpenSource, SourceComparison, SourcePages
 from streams.verifier.state import SeenNotes
 from streams.verifier.tiles import TileRequest, TileShelf, verify_tiles
 from streams.verifier.verdicts import BREAK_STATUS, LogVerdict, Trust, Verdict, verdict_of
-from streams.verifier.walk import LogWalk, open_anchor, verify_files, verify_rows
+from streams.verifier.walk import LogWalk, claimed_origins, open_anchor, verify_files, verify_rows
 
 __all__ = [
     "BREAK_STATUS",
@@ -31,6 +32,7 @@ __all__ = [
     "LogWalk",
     "OpenSource",
     "Progress",
+    "RootLogs",
     "SeenNotes",
     "SourceComparison",
     "SourcePages",
@@ -38,9 +40,14 @@ __all__ = [
     "TileShelf",
     "Trust",
     "Verdict",
+    "anchor_keys",
+    "claimed_origins",
     "cores",
+    "has_operator",
     "open_anchor",
+    "rooted",
     "verdict_of",
+    "verify_alert",
     "verify_archive",
     "verify_files",
     "verify_leaf",

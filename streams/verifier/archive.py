@@ -10,6 +10,7 @@ over it is named. The last segment may lack its manifest, since it is written af
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from typing import NamedTuple
@@ -59,6 +60,7 @@ async def verify_archive(
     store: ObjectStore, trust: Trust, request: ArchiveRequest
 ) -> list[LogVerdict]:
     """Verify every log in an archive. Raises TransientError."""
+    trust = replace(trust, may_lag=True)
     logs: dict[str, _Log] = {}
     for version in await store.versions(ARCHIVE):
         name = parse_object_name(version.key)
@@ -67,10 +69,16 @@ async def verify_archive(
         log = logs.setdefault(name.origin, _Log(name.origin, defaultdict(list), defaultdict(list)))
         objects = log.segments if name.kind == "segment" else log.manifests
         objects[name.number].append(version)
-    return [
+    found = [
         await _ArchivedLog(store, trust, request, logs[origin]).verify()
         for origin in sorted(logs)
         if _is_log(origin)
+    ]
+    detail = "the roster names a manifest of this log, and nothing of it is here"
+    lost = (BreakError("archive", 0, detail),)
+    return found + [
+        LogVerdict(origin=origin, roster="checked", breaks=lost)
+        for origin in sorted(trust.manifests.keys() - logs.keys())
     ]
 
 
@@ -92,6 +100,7 @@ class _ArchivedLog:
         self._log = log
         self._walk = LogWalk(trust, log.origin, progress=request.progress, digests=request.digests)
         self._previous = FIRST_PREVIOUS
+        self._digests: set[str] = set()
         self._due = 0
         self._closings: dict[int, bytes] = {}
 
@@ -107,9 +116,12 @@ class _ArchivedLog:
                 self._fault(self._due, f"the next segment begins at {first}")
             manifest = await self._manifest(first, is_last=first == firsts[-1])
             await self._segment(first, manifest)
-        if self._request.level == "record":
-            return self._walk.verdict()
-        return self._shallow_verdict()
+        named = self._trust.manifests.get(self._log.origin)
+        if named is not None and named.hex() not in self._digests:
+            self._fault(self._due, "the newest manifest that the roster names is not here")
+        whole = self._request.level == "record"
+        verdict = self._walk.verdict() if whole else self._shallow_verdict()
+        return verdict if named is None else replace(verdict, roster="checked")
 
     def _check_versions(self, first: int, versions: Sequence[ObjectVersion]) -> None:
         if any(version.is_delete_marker for version in versions):
@@ -134,6 +146,7 @@ class _ArchivedLog:
         if manifest.previous != self._previous:
             self._fault(first, "the manifest does not follow the one before")
         self._previous = sha256(data).hexdigest()
+        self._digests.add(self._previous)
         self._due = manifest.last_index + 1
         return manifest
 
@@ -201,8 +214,11 @@ class _ArchivedLog:
     def _shallow_verdict(self) -> LogVerdict:
         """What the manifests say, where no record was read."""
         size, root = max(self._closings.items(), default=(0, EMPTY_ROOT))
-        anchors = [a for a in self._trust.anchors if a.origin == self._log.origin]
-        compared = [a for a in anchors if a.size in self._closings or a.size > size]
+        anchors = [a for a in self._trust.known if a.origin == self._log.origin]
+        beyond = self._trust.anchors
+        compared = [
+            a for a in anchors if a.size in self._closings or (a.size > size and a in beyond)
+        ]
         for anchor in compared:
             if anchor.size > size:
                 detail = f"the archive ends here, and an anchor has {anchor.size} records"
@@ -210,12 +226,11 @@ class _ArchivedLog:
             elif self._closings[anchor.size] != anchor.root:
                 detail = f"the anchor of size {anchor.size} has another root"
                 self._walk.note(BreakError("fork", 0, detail))
-        anchored = "checked" if compared else "missing" if self._trust.anchors else "not given"
         return LogVerdict(
             origin=self._log.origin,
             size=size,
             root=root.hex(),
             checkpoints=len(self._closings),
-            anchored=anchored,
+            **self._trust.states(compared),
             breaks=self._walk.breaks,
         )

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from schemas.alerts import AnomalyAlert, alert_id
 from streams.audit.checkpoint import CheckpointText, open_note, parse_checkpoint
 from streams.audit.note import MalformedError, TrustedKeys
 from streams.audit.proofs import parse_tlog_proof, verify_inclusion
 from streams.errors import BreakError, SourceUnreadableError, VerificationError
 from streams.verifier.verdicts import LogVerdict, Trust
 
-__all__ = ["verify_leaf", "verify_proof_text"]
+__all__ = ["verify_alert", "verify_leaf", "verify_proof_text"]
 
 
 def verify_leaf(
@@ -41,6 +42,53 @@ def verify_leaf(
     except VerificationError as error:
         raise BreakError("altered", index, str(error)) from error
     return text
+
+
+def verify_alert(
+    alert: AnomalyAlert,
+    keys: TrustedKeys | None,
+    *,
+    origin: str | None = None,
+    rule_version: str | None = None,
+) -> CheckpointText:
+    """Demand that an alert speaks of records that stand in their log, and bears its own id.
+
+    What it says about the decision follows from nothing here: compare the record itself, by its
+    leaf hash. An id is no secret either; that the alert was published, its own log proves.
+
+    Args:
+        alert: the alert.
+        keys: whose signatures count; None checks none.
+        origin: the log it must speak of; None: any that the keys vouch for.
+        rule_version: of the rule it must be by; None: any.
+
+    Returns:
+        What the checkpoint over the first record says.
+
+    Raises:
+        VerificationError: it carries no evidence.
+        BreakError: by its kind: another log (`bad_signature`), an id or a rule version that is
+            not the alert's (`altered`), a checkpoint or a proof that is not good.
+    """
+    if not alert.evidence:
+        raise VerificationError(f"the alert {alert.alert_id} carries no evidence")
+    at = alert.evidence[0].index
+    if rule_version is not None and alert.rule.version != rule_version:
+        detail = f"an alert by version {alert.rule.version!r} of its rule, not {rule_version!r}"
+        raise BreakError("altered", at, detail)
+    expected = alert_id(alert.evidence[0].origin, at, alert.rule)
+    if alert.alert_id != expected:
+        detail = f"the alert id {alert.alert_id!r} is not that of its leaf and rule, {expected!r}"
+        raise BreakError("altered", at, detail)
+    texts = []
+    for evidence in alert.evidence:
+        proof = evidence.inclusion_proof, evidence.checkpoint
+        log = origin or evidence.origin
+        if evidence.origin != log:
+            detail = f"evidence of {evidence.origin!r}, where {log!r} was expected"
+            raise BreakError("bad_signature", evidence.index, detail)
+        texts.append(verify_leaf(log, evidence.index, evidence.leaf_hash, proof, keys))
+    return texts[0]
 
 
 def verify_proof_text(text: str, leaf: bytes, trust: Trust) -> LogVerdict:

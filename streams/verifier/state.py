@@ -22,6 +22,7 @@ from typing import BinaryIO
 from streams.audit.checkpoint import CheckpointText
 from streams.audit.note import TrustedKeys
 from streams.errors import SettingsError
+from streams.verifier.roots import anchor_keys
 from streams.verifier.verdicts import Verdict
 from streams.verifier.walk import open_anchor
 
@@ -38,7 +39,7 @@ class SeenNotes:
         self._path = path
         self._notes = notes
         self._seen = {
-            origin: open_anchor(note.encode(), keys, f"{path}: the note of {origin}")
+            origin: open_anchor(note.encode(), anchor_keys(keys), f"{path}: the note of {origin}")
             for origin, note in notes.items()
         }
         strangers = [origin for origin, text in self._seen.items() if text.origin != origin]

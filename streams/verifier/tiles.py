@@ -207,8 +207,8 @@ class _Entries:
         self._name = name
         self._text = text
         self._breaks = breaks
-        self._is_anchored = bool(trust.anchors)
-        self._anchors = AnchorWalk(trust.anchors)
+        self._trust = trust
+        self._anchors = AnchorWalk(trust.known)
         self._anchors.keep(text.origin)
         self._before = Frontier()
         self._offset = -1
@@ -229,7 +229,7 @@ class _Entries:
                 self._breaks.add("altered", first + min(altered), detail)
             # What an altered entry says is no news.
             self._check((first + i, entry) for i, entry in enumerate(entries) if i not in altered)
-        if row is not None and self._is_anchored:
+        if row is not None and self._trust.known:
             self._pass_anchors(row)
         return row
 
@@ -238,15 +238,14 @@ class _Entries:
             self._breaks.note(found)
 
     def verdict(self) -> LogVerdict:
-        good, compared = not self._breaks, self._anchors.compared
-        anchored = "checked" if compared else "missing" if self._is_anchored else "not given"
+        good = not self._breaks
         return LogVerdict(
             origin=self._text.origin,
             size=self._text.size if good else 0,
             root=(self._text.root if good else EMPTY_ROOT).hex(),
             records=self._records,
             checkpoints=1,
-            anchored=anchored,
+            **self._trust.states(self._anchors.compared),
             breaks=self._breaks.all(),
         )
 

@@ -5,7 +5,7 @@ status. For people, a verdict is plainly "intact" only where keys and an anchor 
 says `intact` and tells apart what was checked.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,10 +38,37 @@ class Trust:
     Attributes:
         keys: whose signatures count; None checks shape and roots alone.
         anchors: checkpoints kept outside the source, opened by `open_anchor`.
+        heads: where logs stood by the sealed roster, and by the operator's orders.
+        has_roster: whether a sealed roster was found.
+        manifests: by the roster, SHA-256 of the newest archive manifest of each log.
+        may_lag: the source may end before `heads`, as an archive does.
+        void_from: of a log that the operator forked, the size from which on it is void.
     """
 
     keys: TrustedKeys | None = None
     anchors: tuple[CheckpointText, ...] = ()
+    heads: tuple[CheckpointText, ...] = ()
+    has_roster: bool = False
+    manifests: Mapping[str, bytes] = field(default_factory=dict)
+    void_from: Mapping[str, int] = field(default_factory=dict)
+    may_lag: bool = False
+
+    @property
+    def known(self) -> tuple[CheckpointText, ...]:
+        """Everything that logs must be consistent with."""
+        return tuple(dict.fromkeys((*self.anchors, *self.heads)))
+
+    def states(self, compared: Iterable[CheckpointText]) -> dict[str, Any]:
+        """`anchored` and `roster` of a log with which some of `known` could be compared."""
+        seen = set(compared)
+        return {
+            "anchored": _state(
+                is_given=bool(self.anchors), is_compared=not seen.isdisjoint(self.anchors)
+            ),
+            "roster": _state(
+                is_given=self.has_roster, is_compared=not seen.isdisjoint(self.heads)
+            ),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +84,8 @@ class LogVerdict:
         tail: records no checkpoint covers.
         checkpoints: good checkpoints read.
         anchored: `checked`, `missing` (no anchor given fits this log) or `not given`.
-        roster: whether the sealed list of heads was compared; `not given`.
-        source: whether the source topic was compared; `not given`.
+        roster: `checked`, `missing` (the sealed heads do not name this log) or `not given`.
+        source: `checked`, `missing` (its source is gone, or holds nothing of it) or `not given`.
         breaks: the first of each kind, by index.
         note: the checkpoint of `size`, verbatim; empty where there is none, and where it is not
             known that the log leads to it.
@@ -150,6 +177,12 @@ def verdict_of(
     return Verdict(
         logs=tuple(ordered), signed=trust.keys is not None, unreadable=tuple(unreadable)
     )
+
+
+def _state(*, is_given: bool, is_compared: bool) -> str:
+    if not is_given:
+        return "not given"
+    return "checked" if is_compared else "missing"
 
 
 def _log_lines(log: LogVerdict) -> list[str]:

@@ -31,7 +31,7 @@ from streams.verifier.progress import SILENT, Progress
 from streams.verifier.source import SourceComparison
 from streams.verifier.verdicts import LogVerdict, Trust
 
-__all__ = ["LogWalk", "open_anchor", "verify_files", "verify_rows"]
+__all__ = ["LogWalk", "claimed_origins", "open_anchor", "verify_files", "verify_rows"]
 
 BATCH_RECORDS = 2000
 
@@ -61,12 +61,13 @@ class LogWalk:
             MalformedError: `origin` names no audit partition.
         """
         self._digests = digests
-        self._anchored = bool(trust.anchors)
+        self._trust = trust
         self._first, self._offset = 0, start
         self._breaks: dict[str, BreakError] = {}
         self._good = (0, EMPTY_ROOT)
+        self._is_void = False
         self._progress = progress
-        self._trail = Trail(origin, trust.keys, anchors=trust.anchors, on_break=self.note)
+        self._trail = Trail(origin, trust.keys, anchors=trust.known, on_break=self.note)
 
     @property
     def breaks(self) -> tuple[BreakError, ...]:
@@ -74,10 +75,16 @@ class LogWalk:
         return tuple(sorted(self._breaks.values(), key=lambda found: found.index))
 
     def note(self, found: BreakError) -> None:
-        """Keep a break, if it is the first of its kind."""
-        if not self._breaks:
+        """Keep a break, if it is the first of its kind, and not one of void records."""
+        if found.kind == "shorter_than_anchor" and self._may_lag(found.index):
+            return
+        if not (self._breaks or self._is_void):
             self._good = self._trail.size, self._trail.root
-        self._breaks.setdefault(found.kind, found)
+        void_from = self._trust.void_from.get(self._trail.origin or "")
+        if void_from is not None and found.index >= void_from:
+            self._is_void = True
+        else:
+            self._breaks.setdefault(found.kind, found)
 
     @property
     def records(self) -> int:
@@ -138,10 +145,8 @@ class LogWalk:
         """End the walk: nothing follows."""
         trail = self._trail
         trail.finish()
-        size, root = self._good if self._breaks else (trail.size, trail.root)
-        anchored = "not given"
-        if self._anchored:
-            anchored = "checked" if trail.anchors_compared else "missing"
+        ended = bool(self._breaks) or self._is_void
+        size, root = self._good if ended else (trail.size, trail.root)
         return LogVerdict(
             origin=trail.origin or "",
             first=self._first,
@@ -150,10 +155,16 @@ class LogWalk:
             records=trail.records,
             tail=trail.tail,
             checkpoints=trail.checkpoints,
-            anchored=anchored,
+            **self._trust.states(trail.anchors_compared),
             breaks=self.breaks,
-            note="" if self._breaks or trail.newest is None else trail.newest.note,
+            note="" if ended or trail.newest is None else trail.newest.note,
         )
+
+    def _may_lag(self, size: int) -> bool:
+        """Whether no more than sealed heads say that the log is longer, and it may lag them."""
+        origin = self._trail.origin
+        longer = any(a.origin == origin and a.size > size for a in self._trust.anchors)
+        return self._trust.may_lag and not longer
 
     def _advance(self, rows: Sequence[Record]) -> None:
         before = self._offset
@@ -214,6 +225,19 @@ def verify_files(
         return [walk.verdict() for walk in walks]
     except OSError as error:
         raise SourceUnreadableError(f"{error.filename}: {error.strerror}") from error
+
+
+def claimed_origins(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """The files with the origins they claim, which may be lies, those of one log in order.
+
+    Raises:
+        SourceUnreadableError: a file cannot be read at all.
+    """
+    try:
+        claimed = [(*_whose(path), path) for path in paths]
+    except OSError as error:
+        raise SourceUnreadableError(f"{error.filename}: {error.strerror}") from error
+    return [(origin, path) for origin, _, path in sorted(claimed)]
 
 
 def _whose(path: Path) -> tuple[str, int]:

@@ -1,5 +1,6 @@
 """Attacks on an archive, at the level that sees them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -250,3 +251,57 @@ async def test_objects_that_are_no_log_are_left_alone() -> None:
     await archive.store.create("archive/v1/notes.txt", b"x", retain_days=1)
     await archive.store.create(f"archive/v1/{BASE}/x/segments/{0:020d}.avro", b"x", retain_days=1)
     assert (await archive.verify()).breaks == ()
+
+
+# --- the roster ---
+
+
+def by_roster(**fields: object) -> Trust:
+    return replace(TRUST, has_roster=True, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("level", ["list", "file", "record"])
+async def test_archive_whose_newest_manifest_the_roster_knows_is_intact(level: str) -> None:
+    archive = await Archive().fill()
+    stored = await archive.store.get(manifest_name(ORIGIN, 8))
+    trust = by_roster(manifests={ORIGIN: sha256(stored or b"").digest()})
+    verdict = await archive.verify(level, trust)
+    assert (verdict.breaks, verdict.roster) == ((), "checked")
+
+
+@pytest.mark.parametrize("level", ["list", "file", "record"])
+async def test_archive_rewritten_from_its_second_segment_on_is_named_by_the_roster(
+    level: str,
+) -> None:
+    before = await Archive().fill()
+    stored = await before.store.get(manifest_name(ORIGIN, 8))
+    trust = by_roster(manifests={ORIGIN: sha256(stored or b"").digest()})
+    rewritten = await Archive().fill(manifests=2)
+    assert await rewritten.breaks(level) == []
+    assert await rewritten.breaks(level, trust) == [("archive", 8)]
+
+
+async def test_log_that_an_archive_lost_whole_is_named_by_the_roster() -> None:
+    lost = f"{BASE}/authz.decisions/9"
+    archive = await Archive().fill()
+    trust = by_roster(manifests={lost: bytes(32)})
+    found = await verify_archive(archive.store, trust, ArchiveRequest("record", locked=True))
+    breaks = {log.origin: [(b.kind, b.index) for b in log.breaks] for log in found}
+    assert breaks == {ORIGIN: [], lost: [("archive", 0)]}
+
+
+async def test_archive_may_lag_the_sealed_heads_but_not_an_anchor() -> None:
+    archive = await Archive().fill()
+    ahead = anchor(archive.log, 14)
+    verdict = await archive.verify(trust=by_roster(heads=(ahead,)))
+    assert verdict.breaks == ()
+    assert await archive.breaks(trust=Trust(keys=KEY.trusted(), anchors=(ahead,))) == [
+        ("shorter_than_anchor", 12)
+    ]
+
+
+@pytest.mark.parametrize("level", ["list", "file", "record"])
+async def test_archive_with_another_past_than_a_sealed_head_is_a_fork(level: str) -> None:
+    archive = await Archive().fill()
+    trust = by_roster(heads=(CheckpointText(ORIGIN, 8, b"\1" * 32),))
+    assert await archive.breaks(level, trust) == [("fork", 0)]

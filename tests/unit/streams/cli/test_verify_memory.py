@@ -66,8 +66,9 @@ def test_a_first_look_is_remembered_verbatim(tmp_path: Path, keys: Path) -> None
 
 def test_a_log_that_grew_moves_the_memory_on(tmp_path: Path, keys: Path) -> None:
     state = tmp_path / "seen.json"
+    path = tmp_path / "export.avro"
     for size in (4, 8, 12):
-        path = export(tmp_path, sealed(size))
+        export(tmp_path, sealed(size))
         assert run(path, "--keys", keys, "--state", state).exit_code == 0
     found = told(path, "--keys", keys, "--state", state)
     assert (found["size"], found["anchored"]) == (12, "checked")

@@ -1,0 +1,153 @@
+"""Where the logs of operations and heads are read, beside the logs that `verify` is asked for."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from schemas.records import Record
+from streams.audit.checkpoint import parse_log_name
+from streams.audit.note import MalformedError
+from streams.errors import BreakError
+from streams.ports import ObjectStore, PartitionReader
+from streams.segments import ARCHIVE, SegmentReader, parse_object_name
+from streams.verifier import RootLogs
+
+__all__ = [
+    "RootName",
+    "archived_roots",
+    "embedded_roots",
+    "filed_roots",
+    "live_roots",
+    "root_topic",
+]
+
+PAGE_RECORDS = 2000
+RootName = Literal["operations", "heads"]
+Opener = Callable[[RootName], AsyncIterator[list[Record]] | None]
+PREFIX = re.compile(r"(.*?)audit\.")
+
+
+class _Roots:
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+
+    def rows(self, name: RootName) -> AsyncIterator[list[Record]] | None:
+        return self._opener(name)
+
+
+def root_topic(audit_topic: str, name: RootName) -> str:
+    """The audit topic of operations or heads in the deployment of another audit topic."""
+    found = PREFIX.match(audit_topic)
+    prefix = found[1] if found else ""
+    return f"{prefix}audit.{prefix}attestream.{name}"
+
+
+def embedded_roots(path: Path, partitions: Sequence[tuple[str, int]]) -> RootLogs:
+    """Those of an embedded database, which holds these audit partitions."""
+
+    def opened(name: RootName) -> AsyncIterator[list[Record]] | None:
+        for topic, partition in partitions:
+            if partition == 0 and topic == root_topic(topic, name):
+                return _database_pages(path, topic)
+        return None
+
+    return _Roots(opened)
+
+
+def live_roots(
+    readers: Callable[[str], PartitionReader], audit_topic: str, topics: Sequence[str]
+) -> RootLogs:
+    """Those of a cluster in which `topics` are, beside `audit_topic`."""
+
+    def opened(name: RootName) -> AsyncIterator[list[Record]] | None:
+        topic = root_topic(audit_topic, name)
+        return _live_pages(readers(topic)) if topic in topics else None
+
+    return _Roots(opened)
+
+
+async def archived_roots(store: ObjectStore) -> RootLogs:
+    """Those of an archive."""
+    segments: dict[str, list[Callable[[], Awaitable[bytes | None]]]] = {}
+    seen = set()
+    for version in await store.versions(ARCHIVE):
+        name = parse_object_name(version.key)
+        if name is None or name.kind != "segment" or version.is_delete_marker:
+            continue
+        if version.key not in seen:  # the oldest version is the segment
+            seen.add(version.key)
+
+            async def body(key: str = version.key, of: str = version.version_id) -> bytes | None:
+                return await store.get(key, of)
+
+            segments.setdefault(name.origin, []).append(body)
+
+    def opened(name: RootName) -> AsyncIterator[list[Record]] | None:
+        for origin, bodies in segments.items():
+            if _is_root(origin, name):
+                return _segment_pages(bodies)
+        return None
+
+    return _Roots(opened)
+
+
+def filed_roots(files: Sequence[tuple[str, Path]]) -> RootLogs:
+    """Those among segment files, given with the origins they claim, in order."""
+
+    async def read(path: Path) -> bytes:
+        return await asyncio.to_thread(path.read_bytes)
+
+    def opened(name: RootName) -> AsyncIterator[list[Record]] | None:
+        paths = [path for origin, path in files if _is_root(origin, name)]
+        if not paths:
+            return None
+        return _segment_pages([partial(read, path) for path in paths])
+
+    return _Roots(opened)
+
+
+def _is_root(origin: str, name: RootName) -> bool:
+    with suppress(MalformedError):
+        log = parse_log_name(origin)
+        return log.partition == 0 and log.topic.endswith(f"attestream.{name}")
+    return False
+
+
+async def _database_pages(path: Path, topic: str) -> AsyncGenerator[list[Record], None]:
+    from streams.embedded.history import (  # noqa: PLC0415  # only where there is a database
+        read_partition,
+    )
+
+    rows = read_partition(path, topic, 0)
+    while page := list(islice(rows, PAGE_RECORDS)):
+        yield page
+
+
+async def _live_pages(reader: PartitionReader) -> AsyncGenerator[list[Record], None]:
+    try:
+        offset, end, _ = await reader.bounds()
+        while offset < end:
+            fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=500)
+            yield [row for row in fetched.records if row.offset < end]
+            offset = fetched.next_offset
+    finally:
+        await reader.close()
+
+
+async def _segment_pages(
+    bodies: Sequence[Callable[[], Awaitable[bytes | None]]],
+) -> AsyncGenerator[list[Record], None]:
+    for body in bodies:
+        data = await body()
+        if data is None:
+            return
+        # What is wrong with the file is said when it is verified itself.
+        with suppress(BreakError):
+            for rows in SegmentReader(BytesIO(data)).batches():
+                yield rows

@@ -1,0 +1,126 @@
+"""Trust that moves, and the roster, both read from the sealed logs themselves (formats §5).
+
+A verifier that is given an operator's vkey (`<base>/operator`) needs no other: it reads the sealed
+operations, believes those that the operator signed, and learns from them which keys count for
+which log, up to where, and which records an operator declared void. Then it reads the sealed
+heads: they say which logs there were, and where each stood.
+
+Both logs stand in the store under test. So they can withhold, never invent: every order bears the
+operator's signature, every head that of a key of its log. They are read before the logs they
+speak of, which can then only have grown.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Literal, Protocol
+
+from schemas.audit_values import decode_content
+from schemas.records import AuditRecord, Plain, Record
+from streams.audit.note import MalformedError, TrustedKeys, Vkey
+from streams.audit.operations import open_operation
+from streams.audit.roster import Roster
+from streams.audit.trail import Trail
+from streams.audit.trust import TrustHistory
+from streams.errors import BreakError, SourceUnreadableError
+from streams.verifier.verdicts import Trust
+
+__all__ = ["OPERATOR", "RootLogs", "anchor_keys", "has_operator", "rooted"]
+
+OPERATOR = "/operator"
+
+
+class RootLogs(Protocol):
+    """The logs of operations and heads, where the logs to be verified are."""
+
+    def rows(self, name: Literal["operations", "heads"]) -> AsyncIterator[list[Record]] | None:
+        """The committed records of one of the two, in order; None where it is not there."""
+
+
+def has_operator(keys: TrustedKeys | None) -> bool:
+    """Whether an operator's key is among `keys`: then others may be sealed orders."""
+    return keys is not None and any(vkey.name.endswith(OPERATOR) for vkey in keys.vkeys)
+
+
+def anchor_keys(keys: TrustedKeys | None) -> TrustedKeys | None:
+    """Keys that what the caller kept is checked with when it is opened.
+
+    None where sealed orders are still to say who may sign: what a caller kept then counts as it
+    is, and no log can be intact that contradicts it.
+    """
+    return None if has_operator(keys) else keys
+
+
+async def rooted(trust: Trust, logs: RootLogs) -> Trust:
+    """What the caller trusts, and what follows from it by the sealed operations and heads.
+
+    Raises:
+        SourceUnreadableError: an order of the operator that this version does not know.
+    """
+    if trust.keys is None:
+        return trust
+    history = await _history(trust.keys, logs)
+    keys = history.keys if has_operator(trust.keys) else trust.keys
+    heads = [head for origin in sorted(history.origins) for head in history.heads(origin)]
+    roster = Roster(keys)
+    rows = logs.rows("heads")
+    if rows is not None:
+        async for content in _sealed(rows, keys):
+            roster.apply(content)
+    heads += [head for origin in sorted(roster.origins) for head in roster.heads(origin)]
+    manifests = {origin: roster.manifest(origin) for origin in roster.origins}
+    forks = {origin: history.fork(origin) for origin in history.origins}
+    return replace(
+        trust,
+        keys=keys,
+        heads=tuple(dict.fromkeys(heads)),
+        has_roster=rows is not None,
+        manifests={origin: digest for origin, digest in manifests.items() if digest is not None},
+        void_from={origin: fork.size for origin, fork in forks.items() if fork is not None},
+    )
+
+
+async def _history(keys: TrustedKeys, logs: RootLogs) -> TrustHistory:
+    operators: dict[str, list[Vkey]] = {}
+    for vkey in keys.vkeys:
+        if vkey.name.endswith(OPERATOR):
+            operators.setdefault(vkey.name.removesuffix(OPERATOR), []).append(vkey)
+    history = TrustHistory(vkey for vkey in keys.vkeys if not vkey.name.endswith(OPERATOR))
+    for base, vkeys in operators.items():
+        rows = logs.rows("operations")
+        if rows is None:
+            continue
+        # Whose signatures its checkpoints bear is told by the log itself: so its shape alone is
+        # checked here, and all of it as that of any log when trust is known.
+        async for content in _sealed(rows, None):
+            try:
+                operation = open_operation(content.value or b"", base, TrustedKeys(vkeys))
+            except MalformedError as error:
+                sentence = f"the operator of {base} signed what this version does not know"
+                raise SourceUnreadableError(f"{sentence}: {error}") from error
+            if operation is not None:
+                history.apply(operation)
+    return history
+
+
+async def _sealed(
+    pages: AsyncIterator[list[Record]], keys: TrustedKeys | None
+) -> AsyncIterator[Plain]:
+    """The contents of the sealed records of a log, up to its first break."""
+    trail = Trail(None, keys)
+    waiting: deque[AuditRecord] = deque()
+    offset = 0
+    async for page in pages:
+        for row in page:
+            try:
+                # Offsets of archived rows begin anew with each segment; nothing vouches for them.
+                fed = trail.feed(row._replace(offset=offset))
+            except BreakError:
+                return
+            offset += 1
+            if isinstance(fed, AuditRecord):
+                waiting.append(fed)
+            while waiting and waiting[0].index < trail.size:
+                content = decode_content(waiting.popleft().content)
+                if isinstance(content, Plain):
+                    yield content
