@@ -6,12 +6,13 @@
     verdict = attestream.verify(["decisions-0.avro"], keys=keys, state="seen.json")
     verdict.status        # 0: intact
 
-    attestream.verify_evidence(alert.evidence[0], keys=...)    # raises BreakError
+    attestream.verify_alert(value, keys=keys)    # of a Kafka record, or OCSF; raises BreakError
 
 Needs nothing but the base install. Keys are the lines `attestream keys show` prints; anchors are
 checkpoint notes kept outside the deployment.
 """
 
+import json
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -21,7 +22,10 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
-from schemas.alerts import Evidence
+from schemas.alerts import AnomalyAlert, Evidence
+from schemas.codec import decode_alert
+from schemas.errors import RejectedInput
+from schemas.ocsf import alert_in
 from schemas.records import Record
 from streams.audit.checkpoint import CheckpointText
 from streams.audit.leaf import leaf_entry, leaf_hash
@@ -53,10 +57,12 @@ from streams.verifier import (
     verdict_of,
     verify_leaf,
 )
+from streams.verifier import verify_alert as _verify_alert
 from streams.verifier import verify_files as _verify_files
 from streams.verifier import verify_rows as _verify_rows
 
 __all__ = [
+    "AnomalyAlert",
     "AttestreamError",
     "BreakError",
     "CheckpointText",
@@ -77,6 +83,7 @@ __all__ = [
     "parse_tlog_proof",
     "render_tlog_proof",
     "verify",
+    "verify_alert",
     "verify_consistency",
     "verify_evidence",
     "verify_files",
@@ -213,6 +220,46 @@ def verify_evidence(evidence: Evidence, *, keys: str | TrustedKeys) -> Checkpoin
         (evidence.inclusion_proof, evidence.checkpoint),
         _keys(keys),
     )
+
+
+def verify_alert(
+    alert: AnomalyAlert | bytes,
+    *,
+    keys: str | TrustedKeys,
+    origin: str | None = None,
+    rule_version: str | None = None,
+) -> CheckpointText:
+    """Demand that an alert bears its own id and speaks of records that stand in their log.
+
+    What it says about the decision is proven by the record alone: its leaf hash (`leaf_hash`)
+    must be that of the evidence.
+
+    Args:
+        alert: the alert, or its bytes: the value of a Kafka record, or an OCSF finding in JSON.
+        keys: the text of a keys file, or keys.
+        origin: the log it must speak of; None: any that the keys vouch for.
+        rule_version: of the rule it must be by; None: any.
+
+    Returns:
+        The checkpoint that covers the record: origin, size, root.
+
+    Raises:
+        BreakError: its id, the checkpoint or the inclusion proof is not good.
+        VerificationError: it carries no evidence.
+        SourceUnreadableError: bytes that are no alert.
+        SettingsError: keys that cannot be used.
+    """
+    told = _alert_in(alert) if isinstance(alert, bytes) else alert
+    return _verify_alert(told, _keys(keys), origin=origin, rule_version=rule_version)
+
+
+def _alert_in(value: bytes) -> AnomalyAlert:
+    try:
+        if value[:1] == b"{":
+            return alert_in(json.loads(value))
+        return decode_alert(Record(0, 0, None, value))
+    except (RejectedInput, ValueError, RecursionError) as error:
+        raise SourceUnreadableError(f"no alert: {error}") from error
 
 
 def _trust(keys: str | TrustedKeys | None, anchors: Iterable[str]) -> Trust:

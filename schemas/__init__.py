@@ -1,8 +1,8 @@
 """What every byte means. Pure: no clock, network, disk, randomness or logging.
 
-Values: `records` what stands in a partition · `events` what producers send · `alerts` ·
-`dead_letters` · `heads` · `limits` how large each may be · `readable` all of them for people ·
-`errors`.
+Values: `records` what stands in a partition · `events` what producers send · `alerts`, and as
+`ocsf` has them · `dead_letters` · `heads` · `limits` how large each may be · `readable` all of
+them for people · `errors`.
 
 Events as bytes, in the order data meets them: `framing` which schema wrote a value ·
 `writer_schemas` the schemas that are known, and how they resolve to ours · `strict_reader`

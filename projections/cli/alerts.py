@@ -1,23 +1,40 @@
-"""`attestream alerts`: read the published alerts, on either engine."""
+"""`attestream alerts`: read the published alerts and have one explained, on either engine."""
 
 import asyncio
 import json
 import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import click
 
+from projections.cli.alert_words import explained, lines_of, status_of, words_of
 from schemas.alerts import AnomalyAlert
 from schemas.codec import decode_alert
+from schemas.errors import RejectedInput
+from schemas.ocsf import encode_finding
 from schemas.readable import as_json
 from schemas.records import Record
+from streams.audit.note import TrustedKeys
 from streams.cli.failures import exit_on_failure
 from streams.cli.options import in_directory
-from streams.history import last_records
+from streams.errors import SettingsError, SourceUnreadableError
+from streams.history import last_records, read_range
+from streams.ports import PartitionReader
 from streams.settings import load_settings
 
-__all__ = ["alerts", "lines_of"]
+__all__ = ["alerts"]
 
 WAIT_MS = 500
+PAGE_OFFSETS = 2000  # looked through at a time for one alert
+
+FORMS: dict[str, Callable[[AnomalyAlert], str]] = {
+    "text": lines_of,
+    "json": lambda alert: json.dumps(as_json(alert)),
+    "ocsf": lambda alert: encode_finding(alert).decode(),
+}
 
 
 @click.group()
@@ -28,52 +45,110 @@ def alerts() -> None:
 @alerts.command()
 @click.option("-n", "--count", default=20, show_default=True, help="Alerts a partition, to begin.")
 @click.option("-f", "--follow", is_flag=True, help="Go on as alerts are published.")
-@click.option("--json", "as_lines", is_flag=True, help="One JSON object a line, nothing else.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(FORMS)),
+    default="text",
+    show_default=True,
+    help="For people; one JSON object a line; one OCSF Detection Finding a line.",
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @in_directory
 @exit_on_failure
-def tail(count: int, *, follow: bool, as_lines: bool) -> None:
+def tail(count: int, *, follow: bool, form: str) -> None:
     """Print the newest alerts.
 
-    Example: attestream alerts tail -f
+    Example: attestream alerts tail -f --format ocsf
     """
-    asyncio.run(_tail(count, follow=follow, as_lines=as_lines))
+    asyncio.run(_tail(count, follow=follow, form=FORMS[form]))
 
 
-def lines_of(alert: AnomalyAlert) -> str:
-    """One alert in words: what, how odd, why, and where its evidence is."""
-    where = alert.evidence[0] if alert.evidence else None
-    proof = f"{where.origin} leaf {where.index}" if where else "no evidence"
-    return (
-        f"{alert.severity:<13} risk {alert.risk:.2f}  {alert.title}\n"
-        f"    {alert.description}\n"
-        f"    {alert.alert_id}  {proof}{'  (replayed)' if alert.replayed else ''}"
-    )
+@alerts.command()
+@click.argument("alert_id")
+@click.option(
+    "--keys",
+    "keys_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Trusted vkeys, one a line. Without it no signature is checked.",
+)
+@click.option("--json", "as_object", is_flag=True, help="One JSON object, nothing else.")
+@in_directory
+@exit_on_failure
+def explain(alert_id: str, keys_file: Path | None, *, as_object: bool) -> None:
+    """Say why ALERT_ID was raised, and whether its evidence holds.
+
+    Ends with 0, or with the status `attestream verify` gives such a break.
+
+    Example: attestream alerts explain kjz4w6yxnw5nq3xv5d4hkq2c7e --keys keys.txt
+    """
+    keys = None if keys_file is None else _keys(keys_file)
+    told = explained(asyncio.run(_find(alert_id)), keys)
+    click.echo(json.dumps(told) if as_object else words_of(told))
+    sys.exit(status_of(told))
 
 
-async def _tail(count: int, *, follow: bool, as_lines: bool) -> None:
+async def _tail(count: int, *, follow: bool, form: Callable[[AnomalyAlert], str]) -> None:
+    async with _opened() as readers:
+        offsets = []
+        for reader in readers:
+            end = (await reader.bounds()).end
+            rows = await last_records(reader, count)
+            _print(rows, form)
+            offsets.append(max(end, rows[-1].offset + 1) if rows else end)
+        while follow:
+            for number, reader in enumerate(readers):
+                fetched = await reader.fetch(offsets[number], max_records=100, max_wait_ms=WAIT_MS)
+                offsets[number] = fetched.next_offset
+                _print(fetched.records, form)
+
+
+def _print(records: list[Record], form: Callable[[AnomalyAlert], str]) -> None:
+    for record in records:
+        try:
+            click.echo(form(decode_alert(record)))
+        except RejectedInput as error:
+            click.echo(f"no alert at offset {record.offset}: {error}", err=True)
+
+
+async def _find(alert_id: str) -> AnomalyAlert:
+    """The alert of this id, looked for from the newest on. Raises SourceUnreadableError."""
+    async with _opened() as readers:
+        for reader in readers:
+            start, end, _ = await reader.bounds()
+            while start < end:
+                first = max(start, end - PAGE_OFFSETS)
+                rows = await read_range(reader, first, end)
+                for record in reversed(rows):
+                    alert = _alert(record)
+                    if alert is not None and alert.alert_id == alert_id:
+                        return alert
+                end = first
+    raise SourceUnreadableError(f"no alert has the id {alert_id}: `attestream alerts tail`")
+
+
+def _alert(record: Record) -> AnomalyAlert | None:
+    try:
+        return decode_alert(record)
+    except RejectedInput:
+        return None
+
+
+@asynccontextmanager
+async def _opened() -> AsyncIterator[list[PartitionReader]]:
     from streams.app import open_engine  # noqa: PLC0415  # loads a client library
 
-    async with open_engine(load_settings(os.environ)) as engine:
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(open_engine(load_settings(os.environ)))
         topic = engine.topology.alerts
         readers = [engine.reader(topic, p) for p in range(await engine.partitions(topic))]
-        try:
-            offsets = []
-            for reader in readers:
-                offsets.append((await reader.bounds()).end)
-                _print(await last_records(reader, count), as_lines=as_lines)
-            while follow:
-                for number, reader in enumerate(readers):
-                    fetched = await reader.fetch(
-                        offsets[number], max_records=100, max_wait_ms=WAIT_MS
-                    )
-                    offsets[number] = fetched.next_offset
-                    _print(fetched.records, as_lines=as_lines)
-        finally:
-            for reader in readers:
-                await reader.close()
+        for reader in readers:
+            stack.push_async_callback(reader.close)
+        yield readers
 
 
-def _print(records: list[Record], *, as_lines: bool) -> None:
-    for record in records:
-        alert = decode_alert(record)
-        click.echo(json.dumps(as_json(alert)) if as_lines else lines_of(alert))
+def _keys(path: Path) -> TrustedKeys:
+    try:
+        return TrustedKeys.parse(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{path}: no file of vkeys: {error}"]) from error

@@ -126,7 +126,7 @@ class Demo:
             self._out.print(f"   {head.origin}\n      size {head.size}, root {head.root.hex()}")
 
     def _show_alerts(self, settings: Settings) -> None:
-        from projections.cli.alerts import lines_of  # noqa: PLC0415
+        from projections.cli.alert_words import lines_of  # noqa: PLC0415
         from projections.demo import alerts  # noqa: PLC0415  # optional dependencies
 
         found = asyncio.run(alerts(settings))

@@ -131,7 +131,9 @@ def _vector(text: str) -> list[float]:
 def _decision(hit: dict[str, Any]) -> str:
     if "risk" in hit:
         seen = f"the principal was seen {hit['principal_seen']} times"
-        return f"risk {hit['risk']:.2f}, {seen}\n{hit['explanation']}"
+        lines = [f"risk {hit['risk']:.2f}, {seen}", hit["explanation"], hit["formula"]]
+        lines += [f"  {_decision(near)}" for near in hit["neighbours"]]
+        return "\n".join(lines)
     return f"{hit['similarity']:.3f}  leaf {hit['index']} ×{hit['count']}  {hit['decision']}"
 
 

@@ -25,9 +25,11 @@ __all__ = [
     "HELD_BACK_RULE",
     "HOUR_MS",
     "RISK_RULE",
+    "Factors",
     "Mode",
     "Rules",
     "Score",
+    "factors_of",
     "rule_version",
     "score",
 ]
@@ -100,6 +102,32 @@ def score(similarity: float, surprise: Surprise) -> Score:
     nearest = min(max(similarity, 0.0), 1.0)
     raw = (1.0 - nearest) * (1.0 + surprise.novelty) * surprise.rarity
     return Score(round(raw / (raw + HALF), DECIMALS), nearest, surprise.novelty, surprise.rarity)
+
+
+class Factors(NamedTuple):
+    """The written formula with its numbers: risk = raw / (raw + half)."""
+
+    distance: float
+    novelty: float
+    rarity: float
+    raw: float
+    half: float
+    risk: float
+
+    def __str__(self) -> str:
+        distance, novelty, rarity, raw, half, risk = self
+        return (
+            f"distance {distance:.4f} · (1 + novelty {novelty:.4f}) · rarity {rarity:.4f} "
+            f"= {raw:.4f};  {raw:.4f} / ({raw:.4f} + {half:.4f}) = risk {risk:.4f}"
+        )
+
+
+def factors_of(similarity: float, novelty: float, rarity: float) -> Factors:
+    """Every factor of the risk `score` gives at these three."""
+    again = score(similarity, Surprise(novelty, rarity))
+    distance = 1.0 - again.similarity
+    raw = distance * (1.0 + novelty) * rarity
+    return Factors(distance, novelty, rarity, raw, HALF, again.risk)
 
 
 def rule_version(rules: Rules) -> str:

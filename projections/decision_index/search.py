@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from projections.decision_index.alerts import explain
 from projections.decision_index.embedding import Features, embed_known, summary_of
 from projections.decision_index.fold import Assessment, DecisionFold, Neighbour
+from projections.decision_index.scoring import factors_of
 from projections.search import Question, SearchError
 
 __all__ = ["DecisionSearch", "FoldedLog", "SearchedIndex", "features_asked"]
@@ -48,18 +49,7 @@ class DecisionSearch:
         features = features_asked(question.query)
         if not question.query.get("explain"):
             return [_hit(near) for near in self._index.search(features, question.k)]
-        told = self._index.explain(features)
-        return [
-            {
-                "similarity": told.score.similarity,
-                "risk": told.score.risk,
-                "novelty": told.score.novelty,
-                "rarity": told.score.rarity,
-                "principal_seen": told.known,
-                "explanation": explain(told),
-                "neighbours": [_hit(near) for near in told.neighbours],
-            }
-        ]
+        return [_told(self._index.explain(features))]
 
 
 def features_asked(query: dict[str, Any]) -> Features:
@@ -72,6 +62,20 @@ def features_asked(query: dict[str, Any]) -> Features:
         raise SearchError(f"roles: expected a list of texts, got {roles!r}")
     fields = {name: query.get(name, "") for name in FIELDS}
     return Features(roles=tuple(sorted(set(roles))), **fields)
+
+
+def _told(told: Assessment) -> dict[str, Any]:
+    _, similarity, novelty, rarity = told.score
+    factors = factors_of(similarity, novelty, rarity)
+    return {
+        "similarity": similarity,
+        **factors._asdict(),
+        "formula": str(factors),
+        "principal_seen": told.known,
+        "explanation": explain(told),
+        "features": [difference._asdict() for difference in told.differences],
+        "neighbours": [_hit(near) for near in told.neighbours],
+    }
 
 
 def _hit(near: Neighbour) -> dict[str, Any]:
