@@ -15,52 +15,62 @@ __all__ = ["LeaderEpochs"]
 
 
 class LeaderEpochs:
-    """The epoch under which a source was read last, and how far; outlives a sealer's sessions."""
+    """The epoch under which a source was read last, and how far; outlives a sealer's writers."""
 
-    __slots__ = ("_epoch", "_last", "_source")
+    __slots__ = ("_epoch", "_next", "_source")
 
     def __init__(self, source: SourcePartition) -> None:
         self._source = source
         self._epoch = NO_EPOCH
-        self._last = -1
+        self._next = 0
 
-    async def resume(self, epoch: int, last: int) -> int | None:
-        """Begin anew behind the sealed record at offset `last`, compared under `epoch`.
+    async def resume(self, epoch: int, sealed: int) -> int | None:
+        """Begin anew behind what is sealed, which was compared under `epoch`.
+
+        Args:
+            epoch: of the leader that was asked.
+            sealed: the offset behind the last leaf.
 
         Returns:
-            Where the epoch of before ended, if what was sealed of it is not below that: the
-            source was cut. None: all is well. Raises TransientError.
+            Where the epoch of before ended, if that is before what was sealed of it: the source
+            was cut there. None: all is well. Raises TransientError.
         """
         # Others may have sealed what lies behind, under later epochs.
-        self._last = min(self._last, last)
+        self._next = min(self._next, sealed)
         cut = await self._cut(seen=max(epoch, self._epoch))
         if cut is None:
-            self._epoch, self._last = epoch, last
+            self._epoch, self._next = epoch, sealed
         return cut
 
     async def admit(self, fetched: Fetched) -> int | None:
-        """Take note of what was fetched, before any of it is sealed; returns as `resume`."""
-        if not fetched.records:
+        """Take note of what was fetched, before any of it is sealed.
+
+        Returns:
+            Where the epoch of before ended, if that is before what was looked through in it:
+            records or markers, another leader has other things there. None: all is well.
+        """
+        if fetched.epoch == NO_EPOCH:
             return None
         if fetched.epoch != self._epoch:
             cut = await self._cut(seen=fetched.epoch)
             if cut is not None:
                 return cut
             self._epoch = fetched.epoch
-        self._last = fetched.records[-1].offset
+        self._next = fetched.next_offset
         return None
 
-    def reach(self, last: int, epoch: int) -> None:
-        """The record at offset `last` was sealed again, fetched by somebody else."""
+    def reach(self, sealed: int, epoch: int) -> None:
+        """What lies before offset `sealed` was sealed again, fetched by somebody else."""
         if epoch != NO_EPOCH:  # else it came from the archive, and its source may be gone
-            self._epoch, self._last = epoch, last
+            self._epoch, self._next = epoch, sealed
 
     async def check(self) -> int | None:
-        """Ask although nothing was fetched; returns as `resume`."""
+        """Ask although nothing was fetched; returns as `admit`."""
         return await self._cut(seen=self._epoch)
 
     async def _cut(self, *, seen: int) -> int | None:
         if NO_EPOCH in (self._epoch, seen):
             return None
+        looked_through = self._next  # of this epoch; more may be fetched while it is asked about
         end = await self._source.epoch_end(self._epoch, seen=seen)
-        return end if end <= self._last else None
+        return end if end < looked_through else None

@@ -313,7 +313,8 @@ def _past_gaps(world: LogWorld, reached: Posted, posted: Posted | None, source: 
         # A log start on a transaction marker is no gap: the posted position has passed it.
         passed = posted is not None and posted.size == size
         if posted and passed and source.start <= posted.offset <= source.high_watermark:
-            return posted.offset
+            # From there, since another leader may have records where this one had markers.
+            return source.start
         gap = world.trust.history.accepted_gap(world.origin, size, offset)
         if gap is None or not offset < gap.left <= source.start:
             raise _gap(world, reached._replace(offset=offset), source)

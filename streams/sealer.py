@@ -185,7 +185,7 @@ class PartitionSealer:
             s.take(plan, offset)
             s.fetch_offset = offset
             await self._commit(s, plan, offset)
-            self._watch.epochs.reach(offset - 1, epoch)
+            self._watch.epochs.reach(offset, epoch)
         s.planned_offset = s.fetch_offset = s.found.offset
 
     async def _next_plan(self, s: Session, commit: asyncio.Task[None] | None) -> Plan | None:

@@ -43,8 +43,8 @@ class SealingWatch:
     async def begin(self, s: Session) -> None:
         """Before a session seals anything: was the source cut since the one before?"""
         last = s.last_leaf()
-        offset = -1 if last is None else last.source.offset
-        refuse_cut(self._world, s, await self.epochs.resume(s.found.epoch, offset))
+        sealed = 0 if last is None else last.source.offset + 1
+        refuse_cut(self._world, s, await self.epochs.resume(s.found.epoch, sealed))
 
     async def run(self, s: Session) -> NoReturn:
         """Until something is wrong; raises that."""

@@ -3,9 +3,10 @@
 Several of them meet at the same names; whoever finds a segment there goes on behind it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from schemas.audit_values import decode_audit_value
+from schemas.errors import DecodeError
 from schemas.records import AuditRecord, Checkpoint, Record
 from streams.anchors import AnchorStore
 from streams.audit.checkpoint import open_note
@@ -25,7 +26,7 @@ class Archiver:
 
     async def archive(self, rows: Sequence[Record]) -> None:
         """Keep the log up to its last checkpoint. Raises what the store raises."""
-        values = [(row, decode_audit_value(row.value or b"")) for row in rows]
+        values = list(_readable(rows))
         notes = [value for _, value in values if isinstance(value, Checkpoint)]
         if not notes:
             return
@@ -49,6 +50,14 @@ class Archiver:
             return first <= value.index < end
         size = _size(self._origin, value)
         return first < size <= end or (size == first == 0)
+
+
+def _readable(rows: Sequence[Record]) -> Iterator[tuple[Record, AuditRecord | Checkpoint]]:
+    for row in rows:
+        try:
+            yield row, decode_audit_value(row.value or b"")
+        except DecodeError:
+            return  # nothing behind it is archived
 
 
 def archived_size(store: ObjectStore, origin: str) -> int:

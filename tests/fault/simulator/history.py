@@ -19,7 +19,7 @@ from tests.fault.simulator.mixes import MIXES
 from tests.fault.simulator.network import FAIR, Cell
 from tests.fault.simulator.world import World
 
-__all__ = ["Outcome", "run_history"]
+__all__ = ["Outcome", "logs_into", "run_history"]
 
 SETTLE_S = 240.0
 IDLES, IDLE_S = 0.3, 20.0
@@ -51,7 +51,7 @@ def run_history(seed: int, mix: str, trace: Callable[[str], None] | None = None)
     world = World(seed, MIXES[mix], mix, trace)
     history = _History(world)
     violation = ""
-    with _logs_into(world.say):
+    with logs_into(world.say):
         try:
             world.loop.run_until_complete(history.run())
         except (Violation, StuckError) as found:
@@ -174,7 +174,7 @@ class _History:
 
 
 @contextmanager
-def _logs_into(say: Callable[[str], None]) -> Iterator[None]:
+def logs_into(say: Callable[[str], None]) -> Iterator[None]:
     before = structlog.get_config()
 
     def take(_logger: Any, _method: str, event: Any) -> Any:

@@ -130,7 +130,7 @@ class PartitionLog:
                 f"{self.start} and {len(self._entries)}"
             )
         records: list[Record] = []
-        end = self.end
+        low, end = offset, self.end
         while offset < end and len(records) < most:
             entry = self._entries[offset]
             if entry.record is None and entry.producer is None and dense:
@@ -138,8 +138,7 @@ class PartitionLog:
             if self._is_readable[offset] and entry.record is not None:
                 records.append(entry.record)
             offset += 1
-        epoch = self._entries[offset - 1].epoch if records else -1
-        return Page(records, offset, epoch)
+        return Page(records, offset, self._entries[offset - 1].epoch if offset > low else -1)
 
     def epoch_end(self, epoch: int) -> int:
         """The first offset kept of a later epoch, or the end; -1 where it came to none yet."""
