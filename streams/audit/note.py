@@ -218,8 +218,10 @@ class TrustedKeys:
 
 
 def is_key_name(name: str) -> bool:
-    """Whether a key, and so an origin, may be called this: no white space, no `+`, not empty."""
-    return bool(name) and "+" not in name and not any(c.isspace() for c in name)
+    """Whether a key, and so an origin, may be called this: text, no white space, no `+`."""
+    if not name or "+" in name or CONTROL_OR_SURROGATE.search(name):
+        return False
+    return not any(c.isspace() for c in name)
 
 
 def decode_base64(text: str) -> bytes:
