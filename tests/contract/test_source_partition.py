@@ -83,6 +83,17 @@ async def test_records_of_a_partition_lost_while_fetching_are_not_handed_out(
         await waiting
 
 
+async def test_the_leader_epoch_of_now_ends_where_the_partition_does(
+    engine: EngineUnderTest,
+) -> None:
+    topic = await engine.topic()
+    await engine.feed(topic, 0, RECORDS)
+    source = await engine.own(topic)
+    epoch = (await source.fetch(0, max_records=100, max_wait_ms=500)).epoch
+    now = max(epoch, 0)  # -1 where there are none
+    assert await source.epoch_end(now, seen=now) == (await source.bounds()).high_watermark
+
+
 async def test_closing_twice_is_closing_once(engine: EngineUnderTest) -> None:
     source = await engine.own(await engine.topic())
     await source.close()

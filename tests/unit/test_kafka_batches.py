@@ -140,3 +140,12 @@ def test_a_batch_that_cannot_be_decoded_is_corrupt_not_endless() -> None:
     data[17:21] = struct.pack(">I", calc_crc32c(bytes(data[21:])))
     with pytest.raises(CorruptRecordException, match="cannot be decoded"):
         Batches(bytes(data), 0).take(10)
+
+
+def test_the_epoch_is_that_of_the_last_batch_the_leader_answered_with() -> None:
+    old, new = bytearray(plain(0, 3)), bytearray(plain(3, 3))
+    old[12:16], new[12:16] = (3).to_bytes(4, "big"), (5).to_bytes(4, "big")
+    assert Batches(bytes(old), 0).epoch == 3
+    assert Batches(bytes(old + new), 0).epoch == 5
+    assert Batches(bytes(old + new[:-1]), 0).epoch == 3
+    assert Batches(b"", 0).epoch == -1

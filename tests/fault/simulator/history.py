@@ -25,6 +25,7 @@ SETTLE_S = 240.0
 IDLES, IDLE_S = 0.3, 20.0
 MINUTE_S = 70.0  # long enough for the checks of each minute
 TURNS = 12
+STOPPING = {"confirm", "verdict"}  # writes that come with a verdict alone
 ANY_TIME, IDLE, DOWN = "any time", "idle", "down"
 
 
@@ -116,14 +117,14 @@ class _History:
         """Give the planned fault an occasion, and then some time."""
         world, actions = self._world, self._actions
         (d,), cell = world.deployments, world.network.planned[0].cell
-        if cell.write == "confirm":
+        if cell.write in STOPPING:
             actions.lose_records(d)
         for turn in range(TURNS):
             if world.network.hit:
                 break
             if cell.write == "start":
                 actions.rebalance(d)
-            elif cell.write != "confirm":
+            elif cell.write not in STOPPING:
                 actions.records(d, 1 + turn % 4)
             await asyncio.sleep(2.0)
         await asyncio.sleep(world.chance.uniform(0, 5.0))

@@ -41,6 +41,7 @@ WRITES = (
     "note alone commit",
     "position",
     "confirm",
+    "verdict",
     "anchor",
 )
 FATES = ("lost", "applied")

@@ -41,7 +41,7 @@ KEY = Ed25519PrivateKey.from_private_bytes(b"\x09" * 32)
 WORKERS = 2
 LIMITS = SealerLimits(records_max=3, tail_records_max=7)
 # Writes that come once in a history; of the others the table tries several.
-ONCE = {"claim", "genesis", "genesis commit", "confirm"}
+ONCE = {"claim", "genesis", "genesis commit", "confirm", "verdict"}
 
 
 @dataclass(slots=True)
