@@ -74,7 +74,7 @@ async def rooted(trust: Trust, logs: RootLogs) -> Trust:
         trust,
         keys=keys,
         heads=tuple(dict.fromkeys(heads)),
-        has_roster=rows is not None,
+        has_roster=bool(roster.origins),
         manifests={origin: digest for origin, digest in manifests.items() if digest is not None},
         void_from={origin: fork.size for origin, fork in forks.items() if fork is not None},
     )

@@ -39,7 +39,7 @@ class Trust:
         keys: whose signatures count; None checks shape and roots alone.
         anchors: checkpoints kept outside the source, opened by `open_anchor`.
         heads: where logs stood by the sealed roster, and by the operator's orders.
-        has_roster: whether a sealed roster was found.
+        has_roster: whether any sealed head was found.
         manifests: by the roster, SHA-256 of the newest archive manifest of each log.
         may_lag: the source may end before `heads`, as an archive does.
         void_from: of a log that the operator forked, the size from which on it is void.

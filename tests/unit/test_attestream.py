@@ -1,18 +1,24 @@
 """The one module other people's code imports."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import attestream
 from schemas.alerts import Evidence
 from streams.audit.merkle import Frontier
 from streams.audit.proofs import inclusion_proof
+from streams.cli.verify import verify
 from streams.segments import encode_segment
 from tests.support.forgeries import changed, flipped
+from tests.support.progress import Counted
 from tests.support.signed_logs import KEY, ORIGIN, usual_log
+from tests.tidy.repository import ROOT
 
 KEYS = KEY.vkey().render()
 
@@ -52,6 +58,48 @@ def test_exported_file_is_verified(tmp_path: Path) -> None:
     anchor = evidence(0).checkpoint
     verdict = attestream.verify_files([str(path)], keys=KEYS, anchors=[anchor])
     assert (verdict.status, verdict.to_text().splitlines()[-1]) == (0, "intact")
+
+
+def test_example_of_the_guide_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = (ROOT / "docs/how-to/verify-offline.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    rows = usual_log().rows[:-2]
+    Path("decisions-0.avro").write_bytes(encode_segment(ORIGIN, 0, None, rows))
+    Path("keys.txt").write_text(KEYS)
+    Path("anchor.note").write_text(evidence(0).checkpoint)
+    for _ in range(2):
+        exec(example, {})
+    assert capsys.readouterr().out == f"0\n{ORIGIN} 12 checked []\n" * 2
+    Path("decisions-0.avro").write_bytes(encode_segment(ORIGIN, 0, None, rows[:6]))
+    exec(example, {})
+    assert capsys.readouterr().out == f"24\n{ORIGIN} 4 checked ['shorter_than_anchor']\n"
+
+
+def test_verdict_of_the_function_is_that_of_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "export.avro"
+    path.write_bytes(encode_segment(ORIGIN, 0, None, changed(usual_log().rows[:-2], 5, flipped)))
+    keys = tmp_path / "keys.txt"
+    keys.write_text(KEYS)
+    told = CliRunner().invoke(verify, [str(path), "--keys", str(keys), "--json"])
+    verdict = attestream.verify([path], keys=KEYS)
+    assert (verdict.to_json(), verdict.status) == (json.loads(told.stdout), told.exit_code)
+
+
+def test_progress_is_told_to_whoever_asks(tmp_path: Path) -> None:
+    path = tmp_path / "export.avro"
+    path.write_bytes(encode_segment(ORIGIN, 0, None, usual_log().rows[:-2]))
+    seen = Counted()
+    options = attestream.Options(progress=seen, jobs=1)
+    assert attestream.verify([path], keys=KEYS, options=options).status == 0
+    assert (seen.rows, seen.done) == (16, path.stat().st_size)
+
+
+def test_memory_without_keys_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(attestream.SettingsError, match="give keys"):
+        attestream.verify([tmp_path], state=tmp_path / "seen.json")
 
 
 def test_rows_are_verified_and_the_break_is_named() -> None:
