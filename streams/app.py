@@ -124,7 +124,7 @@ async def open_deployment(
             await _refuse_pretender(settings, clock)
             async with (
                 open_key_ring(settings, clock) as ring,
-                following(settings, engine, ring) as trust,
+                following(settings, engine, ring, health) as trust,
             ):
                 yield Deployment(
                     settings=settings,

@@ -22,6 +22,7 @@ from streams.operations_log import OperationsSource, SealedTrust
 from streams.ports import Signer
 from streams.settings import Settings
 from streams.tasks import cancelled
+from streams.telemetry.health import Health
 from streams.telemetry.logs import get_log
 from streams.trust import GivenTrust, Trust
 
@@ -64,8 +65,12 @@ def operator_keys(settings: Settings, base: str) -> TrustedKeys | None:
 
 
 @asynccontextmanager
-async def following(settings: Settings, engine: Engine, ring: KeyRing) -> AsyncIterator[Trust]:
+async def following(
+    settings: Settings, engine: Engine, ring: KeyRing, health: Health | None = None
+) -> AsyncIterator[Trust]:
     """Trust that is read once before anything is done with it, and then kept up to date.
+
+    `health` is told where it is not.
 
     Raises:
         SettingsError: as `operator_keys`.
@@ -77,7 +82,7 @@ async def following(settings: Settings, engine: Engine, ring: KeyRing) -> AsyncI
         return
     given = trusted_keys(ring.first, base).vkeys
     async with sealed_trust(settings, engine, given, ring) as trust:
-        task = asyncio.create_task(_follow(trust, ring))
+        task = asyncio.create_task(_follow(trust, ring, health or Health()))
         try:
             yield trust
         finally:
@@ -146,8 +151,8 @@ async def deployment_keys(settings: Settings, engine: Engine) -> TrustedKeys:
         return trust.history.keys
 
 
-async def _follow(trust: SealedTrust, ring: KeyRing) -> NoReturn:
-    told: list[str] = []
+async def _follow(trust: SealedTrust, ring: KeyRing, health: Health) -> NoReturn:
+    told = ""
     while True:
         await asyncio.sleep(FOLLOW_S)
         problems = ring.look()
@@ -155,10 +160,11 @@ async def _follow(trust: SealedTrust, ring: KeyRing) -> NoReturn:
             await trust.refresh()
         except TransientError as error:
             problems.append(str(error))
-        if problems != told:
-            for problem in problems:
-                log.warning("trust not followed", why=problem)
-            told = problems
+        why = "; ".join(problems)
+        health.agent("operator's-orders", why)
+        if why and why != told:
+            log.warning("trust not followed", why=why)
+        told = why
 
 
 def _text_of(value: str) -> str:

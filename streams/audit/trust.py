@@ -39,7 +39,8 @@ class TrustHistory:
     def __init__(self, given: Iterable[Vkey] = ()) -> None:
         """Begin with the log keys that were given: they count as if added first."""
         self.operations: list[Operation] = []
-        self._vkeys = list(given)
+        self._given = tuple(given)
+        self._added: list[Vkey] = []
         self._retired: dict[PublicKey, dict[str, int]] = {}
         self._heads: dict[str, list[CheckpointText]] = {}
         self._gaps: dict[str, list[GapAccepted]] = {}
@@ -66,17 +67,22 @@ class TrustHistory:
     def keys(self) -> TrustedKeys:
         """Keys given and added, each retired one up to the heads recorded of it."""
         if self._keys is None:
-            self._keys = TrustedKeys(self._vkeys, self._retired)
+            self._keys = TrustedKeys((*self._given, *self._added), self._retired)
         return self._keys
 
     def is_retired(self, vkey: Vkey) -> bool:
         """Whether this public key, under whatever name, was retired."""
         return vkey.public in self._retired
 
+    def is_added(self, vkey: Vkey) -> bool:
+        """Whether this public key was ever added: what it signed verifies without being given."""
+        return any(vkey.public == one.public for one in self._added)
+
     def is_current(self, vkey: Vkey, origin: str) -> bool:
         """Whether this public key may sign the next checkpoint of a log."""
         mine = vkey.for_origin(origin)
-        known = any(mine == one.for_origin(origin) for one in self._vkeys if one.trusts(origin))
+        vkeys = (*self._given, *self._added)
+        known = any(mine == one.for_origin(origin) for one in vkeys if one.trusts(origin))
         return known and not self.is_retired(vkey)
 
     def heads(self, origin: str) -> tuple[CheckpointText, ...]:
@@ -122,9 +128,9 @@ class TrustHistory:
     def _add(self, added: KeyAdded) -> bool:
         # An old note sent again must not bring a retired key back.
         vkey = added.vkey.for_origin(added.prefix)
-        if vkey in self._vkeys or self.is_retired(vkey):
+        if vkey in self._added or self.is_retired(vkey):
             return False
-        self._vkeys.append(vkey)
+        self._added.append(vkey)
         return True
 
     def _retire(self, retired: KeyRetired) -> bool:

@@ -53,8 +53,7 @@ async def _retirement(engine: Engine, history: TrustHistory, retired: Vkey) -> K
     Raises:
         SettingsError: the key is retired already, or a log's newest checkpoint lacks a line.
     """
-    if history.is_retired(retired):
-        raise SettingsError(["this key was retired before: what was recorded then stands"])
+    _require_retirable(history, retired)
     heads, problems = [], []
     async for log in logs_of(engine):
         newest = await newest_checkpoint(log.reader)
@@ -73,6 +72,20 @@ async def _retirement(engine: Engine, history: TrustHistory, retired: Vkey) -> K
     if problems:
         raise SettingsError([*problems, "a key is retired when every log bears both lines"])
     return KeyRetired(vkey=retired, heads=tuple(sorted(heads)))
+
+
+def _require_retirable(history: TrustHistory, retired: Vkey) -> None:
+    if history.is_retired(retired):
+        raise SettingsError(["this key was retired before: what was recorded then stands"])
+    if not history.is_added(retired):
+        raise SettingsError(
+            [
+                (
+                    "this key was never added: add it first, or nobody who has the operator's "
+                    "vkey alone can verify what it signed"
+                )
+            ]
+        )
 
 
 def _unready(text: CheckpointText, note: Note, history: TrustHistory, retired: Vkey) -> str:

@@ -98,6 +98,23 @@ def test_notes_of_two_texts_are_not_joined() -> None:
         joined_notes([OLD.note(9, ROOT), NEW.note(8, ROOT)])
 
 
+def test_keys_follow_every_order_as_it_is_applied() -> None:
+    history = TrustHistory([OLD.vkey()])
+    assert not opens(NEW, history.keys, 9)
+    assert history.apply(added(NEW))
+    assert opens(NEW, history.keys, 9)
+    assert history.apply(retired(OLD, HEAD))
+    assert not opens(OLD, history.keys, 9)
+
+
+def test_key_that_was_only_given_was_not_added() -> None:
+    history = TrustHistory([OLD.vkey()])
+    assert not history.is_added(OLD.vkey())
+    assert history.apply(added(OLD, ORIGIN))
+    assert history.is_added(OLD.vkey())
+    assert not history.is_added(NEW.vkey())
+
+
 # --- attacks ---
 
 

@@ -1,0 +1,107 @@
+"""An operator at work on a real broker: a key rotated over two workers, a gap accepted."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.audit.note import Vkey, parse_note
+from streams.keys.local import write_new_key
+from tests.support.damage import trim
+from tests.support.deployment import Deployment, wait_until
+from tests.support.kafka_broker import KafkaBroker
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+class Operator:
+    """A deployment whose local keys lie in a directory, and its operator."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.at = deployment
+        folder = deployment.folder
+        self.keys, self.private = folder / "keys", folder / "operator.pem"
+        write_new_key(self.keys / "signing.pem")
+        deployment.extra["AUDIT_SIGNING_PRIVATE_KEY"] = str(self.keys)
+        made = deployment.run(
+            "keys", "generate", deployment.base, "--operator", "--out", str(self.private)
+        )
+        self.vkey_file = folder / "operator.vkey"
+        self.vkey_file.write_text(made.stdout)
+        deployment.extra["ATTESTREAM_OPERATOR_KEY"] = str(self.vkey_file)
+
+    def order(self, *arguments: str, check: bool = True) -> str:
+        key = ("--yes", "--operator-key", str(self.private))
+        done = self.at.run(*arguments, *key, check=check)
+        return done.stdout + done.stderr
+
+    def vkeys(self) -> list[str]:
+        return self.at.run("keys", "show").stdout.splitlines()
+
+    def signers(self, origin: str) -> int:
+        """How many of the keys held signed the newest checkpoint of a log."""
+        note = parse_note(self.at.run("audit", "checkpoint", origin).stdout)
+        held = {Vkey.parse(line).for_origin(origin).key_id for line in self.vkeys()}
+        return len({line.key_id for line in note.lines} & held)
+
+    def size(self, origin: str) -> int:
+        heads = map(json.loads, self.at.run("audit", "heads", "--json").stdout.splitlines())
+        return next((int(head["size"]) for head in heads if head["origin"] == origin), 0)
+
+    def verdict(self, topic: str) -> dict[str, Any]:
+        source = f"kafka://{self.at.bootstrap}/{self.at.audit(topic)}"
+        keys = ("--keys", str(self.vkey_file), "--json")
+        found: dict[str, Any] = json.loads(self.at.run("verify", source, *keys).stdout)
+        return found
+
+
+def test_key_is_rotated_over_two_workers_while_they_seal(
+    kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    with Deployment(kafka.bootstrap, tmp_path, partitions=2) as at:
+        operator, origins = Operator(at), [at.origin(at.decisions, n) for n in (0, 1)]
+        for _ in range(2):
+            at.start_worker("sealer")
+        at.produce(at.decisions, [b"%d" % n for n in range(100)])
+        wait_until(lambda: operator.size(origins[0]) == 50, 60, "nothing was sealed")
+        (old,) = operator.vkeys()
+        operator.order("keys", "add", old)
+        operator.order("keys", "rotate")
+        at.produce(at.decisions, [b"%d" % n for n in range(100)])
+        wait_until(
+            lambda: all(operator.signers(origin) == 2 for origin in origins), 60, "no overlap"
+        )
+        wait_until(
+            lambda: "retired in" in operator.order("keys", "retire", old, check=False),
+            60,
+            "a log without both lines",
+        )
+        at.produce(at.decisions, [b"%d" % n for n in range(100)])
+        wait_until(lambda: operator.size(origins[1]) == 150, 60, "sealing does not go on")
+        assert operator.signers(origins[1]) == 1
+        assert at.end_all(signal.SIGTERM) == {0}
+        assert operator.verdict(at.decisions)["verdict"] == "intact"
+
+
+def test_gap_stops_a_log_until_the_operator_accepts_it(kafka: KafkaBroker, tmp_path: Path) -> None:
+    with Deployment(kafka.bootstrap, tmp_path) as at:
+        operator, origin = Operator(at), at.origin(at.decisions, 0)
+        worker = at.start_worker("sealer")
+        at.produce(at.decisions, [b"%d" % n for n in range(10)])
+        wait_until(lambda: operator.size(origin) == 10, 60, "nothing was sealed")
+        nothing = operator.order("audit", "accept-gap", origin, check=False)
+        assert "nothing is to be accepted" in nothing or "does not verify" in nothing
+        operator.order("keys", "add", operator.vkeys()[0])
+        worker.end(signal.SIGTERM)
+        at.produce(at.decisions, [b"%d" % n for n in range(10)])
+        trim(at, at.decisions, 15)
+        worker = at.start_worker("sealer")
+        wait_until(lambda: "retention took" in json.dumps(worker.status()), 60, "not stopped")
+        shown = operator.order("audit", "accept-gap", origin)
+        assert "\nfrom 10\nto 15\n" in shown
+        wait_until(lambda: operator.size(origin) == 15, 60, "sealing does not go on")
+        again = operator.order("audit", "accept-gap", origin, check=False)
+        assert "nothing is to be accepted" in again
+        assert operator.verdict(at.decisions)["verdict"] == "intact"
