@@ -58,10 +58,6 @@ class NotOwnerError(AttestreamError):
     """The group refused: another member owns the partition. Let go without a page."""
 
 
-class ForkedError(AttestreamError):
-    """The operator ended this log with a fork: let go for good, without a page."""
-
-
 class ObjectExistsError(AttestreamError):
     """Something else stands under that name than a conditional write expected."""
 
@@ -135,3 +131,9 @@ class HangingTransactionError(VerificationError):
     """A transaction of a predecessor neither ends nor is aborted."""
 
     reason = "hanging_transaction"
+
+
+class ForkedError(VerificationError):
+    """The operator ended this log with a fork."""
+
+    reason = "forked"

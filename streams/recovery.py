@@ -53,7 +53,6 @@ class LogWorld:
     Attributes:
         make_writer: gives a writer that was never started.
         trust: who signs, whose signatures count, and what the operator ordered.
-        first_offset: where a forked log begins in its source; None: at the source's log start.
     """
 
     origin: str
@@ -62,7 +61,6 @@ class LogWorld:
     make_writer: Callable[[], PartitionWriter]
     anchors: AnchorStore
     trust: Trust
-    first_offset: int | None = None
 
     @property
     def keys(self) -> TrustedKeys:
@@ -129,12 +127,11 @@ async def recover(
 
     Raises:
         VerificationError: the verdict that stops the partition.
-        ForkedError: the operator ended the log.
         FencedError, OutcomeUnknownError, TransientError, NotOwnerError: recover again or let go.
     """
-    await check_not_forked(world)
     await writer.start()
     # Now no predecessor can write, and whatever it left open is aborted.
+    await check_not_forked(world)
     await _check_none_stands(world)
     await _settle(world.audit)
     posted = await world.source.posted()
@@ -182,8 +179,8 @@ async def check_not_forked(world: LogWorld) -> None:
     fork = history.fork(world.origin)
     if fork is not None:
         raise ForkedError(
-            f"{world.origin} ended at size {fork.size}: the operator forked it, epoch "
-            f"{fork.epoch} goes on at source offset {fork.offset}"
+            f"{world.origin} ended at size {fork.size}: the operator forked it at source offset "
+            f"{fork.offset}; nothing seals behind that under this origin"
         )
 
 
@@ -207,7 +204,7 @@ async def check_identity(world: LogWorld, claim: Claim) -> None:
         )
         raise IdentityError(
             f"{world.origin}: {differing}; the topic was deleted and recreated, or another "
-            "deployment uses this origin: fork the log, or restore the topic"
+            "deployment uses this origin: give the right settings, or begin a new origin"
         )
     for topic, facts in ((world.source.topic, source), (world.audit.topic, audit)):
         _check_policy(topic, facts)
@@ -254,9 +251,7 @@ async def _claim(
             f"claimed {world.origin}: recreate the audit topic, or give the archive it belongs to"
         )
     source, audit = await world.source.facts(), await world.audit.facts()
-    first = world.first_offset
-    if first is None:
-        first = (await world.source.bounds()).start
+    first = (await world.source.bounds()).start
     mine = Claim(audit.cluster_id, audit.topic_id, source.cluster_id, source.topic_id, first)
     # Now whoever finds this claim with another audit topic in it stops: one origin, one log.
     return await world.anchors.make_claim(world.origin, mine)
@@ -302,7 +297,7 @@ def _check_prefixes(origin: str, tail: LogTail, known: Sequence[Known]) -> None:
         if found is not None and found != root:
             raise RollbackError(
                 f"{origin} at size {size} has root {found.hex()}, {what} says {root.hex()}: "
-                "two histories; keep both and fork the log"
+                "two histories; keep both as evidence and begin a new origin"
             )
 
 
@@ -324,7 +319,7 @@ def _past_gaps(world: LogWorld, reached: Posted, posted: Posted | None, source: 
         raise SourceChangedError(
             f"{world.source.topic}/{world.source.partition} now ends at offset "
             f"{source.high_watermark}, the next record to seal is {offset}: the source was "
-            "truncated; fork the log at its sealed size"
+            "truncated; keep the log as evidence and begin a new origin"
         )
     return offset
 

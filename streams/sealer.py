@@ -15,7 +15,6 @@ from streams.audit.merkle import Frontier
 from streams.audit.sealing import Plan, checkpoint_record
 from streams.errors import (
     FencedError,
-    ForkedError,
     NotOwnerError,
     OutcomeUnknownError,
     SettingsError,
@@ -87,7 +86,7 @@ class PartitionSealer:
             found = await recover(self._world, writer, is_doubted=self._is_doubted)
             self._is_doubted = False
             await self._seal(found)
-        except (NotOwnerError, ForkedError) as error:
+        except NotOwnerError as error:
             log.info("partition let go", origin=self._world.origin, why=str(error))
             return False
         except FencedError as error:

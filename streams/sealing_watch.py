@@ -135,7 +135,7 @@ def refuse_cut(world: LogWorld, s: Session, cut: int | None) -> None:
         raise SourceChangedError(
             f"{world.origin}: the leader of {name} changed, and its log of before ends at offset "
             f"{cut}, while leaf {last.index} was sealed of offset {last.source.offset}: the "
-            "source was truncated; fork the log at its sealed size"
+            "source was truncated; keep the log as evidence and begin a new origin"
         )
     raise TransientError(f"{name} was cut at offset {cut}, behind what is sealed; reading it anew")
 

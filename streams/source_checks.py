@@ -53,8 +53,8 @@ async def compare_with_source(
             what = "is gone" if row is None else "is another record now"
             raise SourceChangedError(
                 f"{origin}: what was sealed as leaf {record.index} {what} at offset "
-                f"{record.source.offset} of {source.topic}/{source.partition}: the "
-                "source was truncated or rewritten; fork the log at its sealed size"
+                f"{record.source.offset} of {source.topic}/{source.partition}: the source was "
+                "truncated or rewritten; keep the log as evidence and begin a new origin"
             )
     _check_none_left_out(origin, source, kept, held)
     return Compared(bounds, found.epoch)
@@ -72,8 +72,8 @@ def _check_none_left_out(
     if left_out:
         raise SourceChangedError(
             f"{origin}: the record at offset {left_out[0]} of {source.topic}/"
-            f"{source.partition} has no leaf, and records behind it have: somebody else "
-            "wrote to the audit topic; see who may, and fork the log at its sealed size"
+            f"{source.partition} has no leaf, and records behind it have: somebody else wrote "
+            "to the audit topic; see who may, keep the log as evidence and begin a new origin"
         )
 
 

@@ -51,8 +51,8 @@ class Verdict(NamedTuple):
     def is_answered(self, origin: str, history: TrustHistory) -> bool:
         """Whether a sealed note of the operator lets the log go on behind it.
 
-        Only a gap can be accepted, by the log's size and the offset it wanted. Everything else is
-        ended by a fork, which closes the whole log.
+        Only a gap can be accepted, by the log's size and the offset it wanted. Everything else
+        ends the log.
         """
         accepted = history.accepted_gap(origin, self.size, self.offset)
         return self.reason == SourceGapError.reason and accepted is not None

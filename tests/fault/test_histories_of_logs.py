@@ -13,7 +13,7 @@ from streams.audit.sealing import plan_batch
 from streams.ports import NewRecord
 from tests.fault.simulator.network import Cell, Planned
 from tests.fault.simulator.scene import Scene, on_stage
-from tests.fault.simulator.world import LIMITS
+from tests.fault.simulator.world import LIMITS, TOPIC
 
 MINUTE_S = 70.0
 
@@ -204,6 +204,23 @@ async def test_a_second_genesis_deep_in_the_log_is_found_when_its_end_was_lost(
     scene.log.audit.append([NewRecord(r.timestamp, r.value or b"") for r in doubled])
     await scene.restart()
     assert await scene.stops() == "broken"
+
+
+@on_stage
+async def test_a_record_in_the_place_of_the_posted_one_is_never_signed(scene: Scene) -> None:
+    """Somebody else's record, well made, where retention left nothing to compare it with."""
+    await scene.start()
+    scene.may_sign.clear()
+    scene.produce(1)
+    await scene.posted(size=1)
+    scene.kill()
+    scene.trim(1)
+    scene.cut_audit(2)
+    other = plan_batch(Frontier(), TOPIC, 0, [Record(0, 0, None, b"another")])
+    scene.log.audit.append(other.records)
+    scene.may_sign.set()
+    await scene.restart()
+    assert await scene.stops() == "rollback"
 
 
 @on_stage

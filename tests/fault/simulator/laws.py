@@ -42,6 +42,7 @@ RIGHT_REASONS = {
     "cut": {"source_changed", "gap"},
     "recreated": {"identity", "source_changed", "gap"},
     "compacted": {"policy", "source_changed"},
+    "forked": {"forked"},
     "audit cut": {"rollback", "broken", "hanging_transaction", "source_changed", "gap"},
 }
 SOURCE_DAMAGES = {"cut", "recreated", "compacted"}

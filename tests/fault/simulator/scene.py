@@ -137,6 +137,7 @@ class Scene:
             offset=0,
         )
         log.history.apply(fork)
+        log.laws.damages.add("forked")
 
     def note_gap(self, size: int, expected: int, left: int) -> None:
         """A note is sealed, of whatever use."""
