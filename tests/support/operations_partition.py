@@ -1,5 +1,7 @@
 """The audit partition of the operations as a reader of it gets it, growing in a test's hands."""
 
+import asyncio
+
 from schemas.records import Checkpoint, Record
 from streams.audit.checkpoint import joined_notes
 from streams.audit.note import TrustedKeys
@@ -49,9 +51,11 @@ class OperationsPartition(SignedLog):
         return OperationsSource(self, ORIGIN, BASE, trusted)  # type: ignore[arg-type]
 
     async def bounds(self) -> Bounds:
+        await asyncio.sleep(0)  # others run while a server is asked
         return Bounds(0, self._offset, self._offset)
 
     async def fetch(self, offset: int, *, max_records: int, max_wait_ms: int) -> Fetched:
         assert max_wait_ms >= 0
+        await asyncio.sleep(0)
         found = [row for row in self.rows if row.offset >= offset][:max_records]
         return Fetched(found, found[-1].offset + 1 if found else self._offset)
