@@ -6,7 +6,7 @@ when an address needs them, and only those ask for settings.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from streams.cli.root_logs import (
     root_topic,
 )
 from streams.cli.source_pages import embedded_source, live_source
+from streams.engine import Engine
 from streams.errors import (
     BreakError,
     SettingsError,
@@ -49,6 +50,7 @@ from streams.verifier import (
     LogWalk,
     OpenSource,
     Progress,
+    RootLogs,
     SourceComparison,
     TileRequest,
     Trust,
@@ -258,13 +260,8 @@ async def _kafka(address: str, inquiry: Inquiry) -> list[LogVerdict]:
         count = await engine.partitions(topic)
         if count <= (wanted or 0):
             raise SourceUnreadableError(f"there is no such partition: {topic} has {count}")
-        roots = [root_topic(topic, name) for name in ROOTS]
-        there = [root for root in roots if await engine.partitions(root)]
-        inquiry = inquiry._replace(
-            trust=await rooted(
-                inquiry.trust, live_roots(lambda root: engine.reader(root, 0), topic, there)
-            )
-        )
+        roots = await _live_roots(engine, topic)
+        inquiry = inquiry._replace(trust=await rooted(inquiry.trust, roots))
         for partition in range(count) if wanted is None else (wanted,):
             reader = engine.reader(topic, partition)
             try:
@@ -276,6 +273,15 @@ async def _kafka(address: str, inquiry: Inquiry) -> list[LogVerdict]:
     finally:
         await engine.close()
     return logs
+
+
+async def _live_roots(engine: Engine, audit_topic: str) -> RootLogs:
+    there = []
+    for topic in [root_topic(audit_topic, name) for name in ROOTS]:
+        # Whoever may not ask for it is as well off as where it is not.
+        with suppress(SettingsError):
+            there += [topic] if await engine.partitions(topic) else []
+    return live_roots(lambda topic: engine.reader(topic, 0), audit_topic, there)
 
 
 async def _partition(

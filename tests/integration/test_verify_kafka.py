@@ -4,18 +4,38 @@ import asyncio
 import json
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
 
+from schemas.codec import encode_head
+from schemas.heads import LogHead
+from schemas.records import Record
+from streams.audit.operations import KeyAdded, operator_name
 from streams.cli.verify import verify
 from streams.kafka.writer import KafkaPartitionWriter
 from streams.ports import NewRecord
 from tests.support.kafka_broker import KafkaBroker
-from tests.support.signed_logs import KEY, ORIGIN, PARTITION, TOPIC, SignedLog, usual_log
+from tests.support.operator_notes import OPERATOR, signed_order
+from tests.support.root_logs import root_log, sealed_at_once
+from tests.support.signed_logs import (
+    BASE,
+    KEY,
+    ORIGIN,
+    PARTITION,
+    TOPIC,
+    SignedLog,
+    usual_log,
+)
 
 pytestmark = pytest.mark.integration
+
+
+EVENTS = [
+    Record(0, 1_760_000_000_000 + n, b"k%d" % (n % 3), b"event %d " % n + bytes(200))
+    for n in range(12)
+]
 
 
 async def put(kafka: KafkaBroker, topic: str, log: SignedLog) -> None:
@@ -26,10 +46,10 @@ async def put(kafka: KafkaBroker, topic: str, log: SignedLog) -> None:
     await writer.close()
 
 
-def told(tmp_path: Path, *arguments: str) -> tuple[int, Any]:
-    keys = tmp_path / "keys.txt"
-    keys.write_text(KEY.vkey().render())
-    result = CliRunner().invoke(verify, [*arguments, "--keys", str(keys), "--json"])
+def told(tmp_path: Path, *arguments: str, keys: str = KEY.vkey().render()) -> tuple[int, Any]:
+    path = tmp_path / "keys.txt"
+    path.write_text(keys)
+    result = CliRunner().invoke(verify, [*arguments, "--keys", str(path), "--json"])
     return result.exit_code, json.loads(result.stdout)
 
 
@@ -67,3 +87,113 @@ async def test_trimmed_audit_partition_misses_its_beginning(
     status, found = await asyncio.to_thread(told, tmp_path, address)
     assert status == 21
     assert found["logs"][0]["breaks"][0]["index"] == 0
+
+
+# --- with the source ---
+
+
+class Pair(NamedTuple):
+    """A source of twelve events, and the audit topic of its log."""
+
+    source: str
+    audit: str
+    events: list[Record]
+
+
+@pytest.fixture
+async def pair(kafka: KafkaBroker) -> Pair:
+    source = await kafka.create_topic(1)
+    audit = await kafka.create_topic(1, name=f"audit.{source}")
+    for event in EVENTS:
+        await kafka.feed(source, 0, [event])
+    return Pair(source, audit, [e._replace(offset=n) for n, e in enumerate(EVENTS)])
+
+
+async def seal(kafka: KafkaBroker, pair: Pair, events: list[Record]) -> None:
+    writer = KafkaPartitionWriter(kafka.connection(), pair.audit, 0)
+    await writer.start()
+    rows = sealed_at_once(pair.source, events)
+    await writer.append([NewRecord(r.timestamp, r.value or b"") for r in rows])
+    await writer.close()
+
+
+async def compared(
+    kafka: KafkaBroker, pair: Pair, tmp_path: Path
+) -> tuple[int, str, list[tuple[str, int]]]:
+    address = f"kafka://{kafka.bootstrap}/{pair.audit}"
+    status, found = await asyncio.to_thread(told, tmp_path, address, "--source")
+    (log,) = found["logs"]
+    return status, log["source"], [(b["kind"], b["index"]) for b in log["breaks"]]
+
+
+async def test_an_honest_log_is_that_of_its_topic(
+    kafka: KafkaBroker, pair: Pair, tmp_path: Path
+) -> None:
+    await seal(kafka, pair, pair.events)
+    assert await compared(kafka, pair, tmp_path) == (0, "checked", [])
+
+
+async def test_a_record_the_sealer_left_out_is_missed(
+    kafka: KafkaBroker, pair: Pair, tmp_path: Path
+) -> None:
+    await seal(kafka, pair, [e for e in pair.events if e.offset != 6])
+    assert await compared(kafka, pair, tmp_path) == (21, "checked", [("sequence", 6)])
+
+
+async def test_a_record_the_sealer_made_up_is_named(
+    kafka: KafkaBroker, pair: Pair, tmp_path: Path
+) -> None:
+    made_up = pair.events[6]._replace(value=b"never sent" + bytes(200))
+    await seal(kafka, pair, [made_up if e.offset == 6 else e for e in pair.events])
+    assert await compared(kafka, pair, tmp_path) == (20, "checked", [("altered", 6)])
+
+
+async def test_what_retention_took_from_the_topic_is_told_apart(
+    kafka: KafkaBroker, pair: Pair, tmp_path: Path
+) -> None:
+    await seal(kafka, pair, pair.events)
+    await kafka.trim(pair.source, 0, 5)
+    assert await compared(kafka, pair, tmp_path) == (0, "checked", [])
+    await kafka.trim(pair.source, 0, 12)
+    assert await compared(kafka, pair, tmp_path) == (0, "missing", [])
+
+
+async def test_a_topic_that_is_gone_is_missing(
+    kafka: KafkaBroker, pair: Pair, tmp_path: Path
+) -> None:
+    await seal(kafka, pair, pair.events)
+    await kafka.delete_topic(pair.source)
+    assert await compared(kafka, pair, tmp_path) == (0, "missing", [])
+
+
+# --- with the operations and heads beside it ---
+
+
+async def test_orders_and_heads_of_the_same_deployment_are_followed(
+    kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    prefix = f"test-{secrets.token_hex(4)}."
+    operations, heads = f"{prefix}attestream.operations", f"{prefix}attestream.heads"
+    source = f"{prefix}events"
+    lost = f"{BASE}/{source}/3"
+    head = LogHead(origin=lost, note=KEY.note(8, bytes(32), lost))
+    order = signed_order(KeyAdded(vkey=KEY.vkey(), prefix=BASE))
+    logs = {
+        operations: root_log(operations, [order]),
+        heads: root_log(heads, [encode_head(head)]),
+        source: sealed_at_once(source, EVENTS[:1]),
+    }
+    for topic, rows in logs.items():
+        audit = await kafka.create_topic(1, name=f"{prefix}audit.{topic}")
+        writer = KafkaPartitionWriter(kafka.connection(), audit, 0)
+        await writer.start()
+        await writer.append([NewRecord(r.timestamp, r.value or b"") for r in rows])
+        await writer.close()
+    address = f"kafka://{kafka.bootstrap}/{prefix}audit.{source}"
+    operator = OPERATOR.vkey(operator_name(BASE)).render()
+    status, found = await asyncio.to_thread(told, tmp_path, address, keys=operator)
+    logs_told = {log["origin"]: log for log in found["logs"]}
+    assert status == 24
+    assert [b["kind"] for b in logs_told[lost]["breaks"]] == ["shorter_than_anchor"]
+    assert logs_told[f"{BASE}/{source}/0"]["breaks"] == []
+    assert logs_told[f"{BASE}/{source}/0"]["roster"] == "missing"

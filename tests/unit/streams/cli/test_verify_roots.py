@@ -13,9 +13,7 @@ from click.testing import CliRunner
 from schemas.codec import encode_head
 from schemas.heads import LogHead
 from schemas.records import Checkpoint, Record
-from streams.audit.merkle import Frontier
 from streams.audit.operations import EpochForked, KeyAdded, KeyRetired, operator_name
-from streams.audit.sealing import checkpoint_record, plan_batch
 from streams.cli.verify import verify
 from streams.embedded.database import EmbeddedDatabase
 from streams.embedded.partitions import EmbeddedPartitionWriter
@@ -23,23 +21,13 @@ from streams.ports import NewRecord
 from streams.segments import encode_segment
 from tests.support.forgeries import anchor
 from tests.support.operator_notes import OPERATOR, signed_order
+from tests.support.root_logs import root_log
 from tests.support.signed_logs import BASE, KEY, ORIGIN, PARTITION, TOPIC, Key, SignedLog
 
 NEW, THIEF = Key("new"), Key("thief")
 OPERATOR_KEY = OPERATOR.vkey(operator_name(BASE)).render()
 LOG_KEY = KEY.vkey().render()
 OPERATIONS, HEADS = "attestream.operations", "attestream.heads"
-
-
-def root_log(topic: str, values: Sequence[bytes], key: Key = KEY) -> list[Record]:
-    """A log of one partition in which these values are sealed."""
-    source = [Record(n, 1_760_000_000_000 + n, None, value) for n, value in enumerate(values)]
-    genesis = checkpoint_record(key.note(0, Frontier().root(), f"{BASE}/{topic}/0"), Frontier(), 0)
-    plan = plan_batch(Frontier(), topic, 0, source)
-    note = key.note(plan.frontier.size, plan.frontier.root(), f"{BASE}/{topic}/0")
-    last = checkpoint_record(note, plan.frontier, 0)
-    rows = [genesis, *plan.records, *([last] if source else [])]
-    return [Record(n, r.timestamp, r.key, r.value, r.headers) for n, r in enumerate(rows)]
 
 
 def head_of(log: SignedLog, size: int, key: Key = KEY) -> bytes:
