@@ -22,16 +22,24 @@ from mode import Service
 
 from projections.api.pages import METRICS_CONTENT_TYPE, Answer, healthz, metrics, readyz
 from projections.api.search import SearchPages
-from projections.roles import ALL_ROLES, INDEX, SEALER, projection_specs
+from projections.roles import (
+    ALL_ROLES,
+    INDEX,
+    SEALER,
+    projection_specs,
+    schema_answers,
+)
+from projections.schema_answers.answers import SchemaAnswers
 from projections.search import LocalSearch
 from projections.services import ProjectionService
+from schemas.alerts import AnomalyAlert
 from schemas.codec import decode_alert
 from schemas.errors import RejectedInput
 from schemas.records import Record
 from streams.app import SealingService, kafka_connection, open_deployment
 from streams.clock import SystemClock
 from streams.engine import Engine
-from streams.errors import AttestreamError
+from streams.errors import AttestreamError, TransientError
 from streams.settings import Settings, load_settings, sanitised
 from streams.telemetry.health import Health
 from streams.telemetry.logs import get_log
@@ -98,6 +106,7 @@ class _Hosted:
         self._health = health
         self._search = search
         self.engine: Engine | None = None
+        self.answers: SchemaAnswers | None = None
         self.ended_by: AttestreamError | None = None
 
     async def run(self) -> None:
@@ -113,12 +122,13 @@ class _Hosted:
     async def _serve_roles(self) -> None:
         async with open_deployment(self._settings, self._health, SystemClock()) as deployment:
             self.engine = deployment.engine
+            self.answers = answers = schema_answers(deployment)
             services: list[Any] = []
             if SEALER in self._roles:
                 services.append(SealingService(deployment))
             services += [
                 ProjectionService(deployment, spec)
-                for spec in projection_specs(deployment, self._search)
+                for spec in projection_specs(deployment, self._search, answers)
                 if spec.name in self._roles
             ]
             async with asyncio.TaskGroup() as group:
@@ -219,11 +229,18 @@ def _announce(app: faust.App, settings: Settings, health: Health) -> None:
         async for value in stream:
             # A line that cannot be written loses nothing: the alert stays in its topic.
             try:
-                alert = decode_alert(Record(0, 0, None, value))
-            except RejectedInput as error:
+                alert = await _alert_in(Record(0, 0, None, value), app.hosted.answers)
+            except (RejectedInput, TransientError) as error:
                 log.warning("unreadable alert", why=str(error))
             else:
                 log.info("alert", id=alert.alert_id, risk=alert.risk, title=alert.title)
+
+
+async def _alert_in(record: Record, answers: SchemaAnswers | None) -> AnomalyAlert:
+    if answers is None:
+        return decode_alert(record)
+    await answers.learn([record])
+    return decode_alert(record, answers)
 
 
 def _credentials(arguments: dict[str, Any]) -> Any:  # noqa: ANN401  # Faust's own union

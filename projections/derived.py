@@ -8,13 +8,23 @@ whoever takes over reads it back and goes on behind it.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from schemas.codec import BUILT_IN, SchemaLookup, WriterSchema
+from schemas.framing import SchemaReference
 from schemas.records import Record
 from streams.errors import TransientError
 from streams.ports import NewRecord, PartitionReader, PartitionWriter
 
-__all__ = ["DerivedWriter", "MakeReader", "MakeWriter", "Output"]
+__all__ = [
+    "SINGLE_OBJECTS",
+    "DerivedPartition",
+    "DerivedWriter",
+    "Framing",
+    "MakeReader",
+    "MakeWriter",
+    "Output",
+]
 
 PAGE_OFFSETS = 500  # read back at a time
 WAIT_MS = 200
@@ -25,7 +35,7 @@ FETCH_TRIES = 25
 
 MakeWriter = Callable[[], PartitionWriter]
 MakeReader = Callable[[], PartitionReader]
-LeafOf = Callable[[Record], tuple[str, int] | None]
+LeafOf = Callable[[Record, SchemaLookup], tuple[str, int] | None]
 
 
 class Output(NamedTuple):
@@ -36,15 +46,52 @@ class Output(NamedTuple):
     value: bytes
 
 
+class Framing(SchemaLookup, Protocol):
+    """How records of a derived topic are framed, and how those that stand there are read."""
+
+    @property
+    def schema_id(self) -> int | None:
+        """The registry's id of the record's schema, None for a single object; after `open`."""
+
+    async def open(self) -> None:
+        """Learn the id. Raises TransientError, SettingsError."""
+
+    async def learn(self, records: list[Record]) -> None:
+        """Make known what published records are framed with. Raises TransientError."""
+
+
+class _SingleObjects:
+    """Without a registry: Avro single objects, of schemas that are built in."""
+
+    schema_id = None
+
+    async def open(self) -> None:
+        pass
+
+    async def learn(self, records: list[Record]) -> None:
+        pass
+
+    def find(self, reference: SchemaReference) -> WriterSchema | None:
+        return BUILT_IN.find(reference)
+
+
+SINGLE_OBJECTS: Framing = _SingleObjects()
+
+
+class DerivedPartition(NamedTuple):
+    """An output partition: makers of its writer, not started, and reader; how it is framed."""
+
+    make_writer: MakeWriter
+    make_reader: MakeReader
+    framing: Framing = SINGLE_OBJECTS
+
+
 class DerivedWriter:
     """The one writer of the derived output of one log."""
 
-    def __init__(
-        self, make_writer: MakeWriter, make_reader: MakeReader, origin: str, leaf_of: LeafOf
-    ) -> None:
+    def __init__(self, output: DerivedPartition, origin: str, leaf_of: LeafOf) -> None:
         """`leaf_of` tells origin and leaf index of a published record, None of a foreign one."""
-        self._make_writer = make_writer
-        self._make_reader = make_reader
+        self._make_writer, self._make_reader, self._framing = output
         self._origin = origin
         self._leaf_of = leaf_of
         self._writer: PartitionWriter | None = None
@@ -60,9 +107,11 @@ class DerivedWriter:
 
         Raises:
             TransientError: a server failed, or a transaction stays open.
+            SettingsError: the registry refuses the schema of the output.
             FencedError, OutcomeUnknownError: open anew.
         """
         await self.close()
+        await self._framing.open()
         self._writer = self._make_writer()
         # Now nobody else can add to the output: what is read back below stays the last of it.
         await self._writer.start()
@@ -115,8 +164,10 @@ class DerivedWriter:
                 waited += 1
                 if waited > FETCH_TRIES:
                     raise TransientError(f"{reader.topic}: nothing comes at offset {offset}")
+            # Whoever wrote these had recorded what they are framed with before.
+            await self._framing.learn(fetched.records)
             for record in fetched.records:
-                leaf = self._leaf_of(record) if record.offset < end else None
+                leaf = self._leaf_of(record, self._framing) if record.offset < end else None
                 if leaf is not None and leaf[0] == self._origin:
                     last = leaf[1]
             offset = fetched.next_offset

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from projections.api.search import SearchPages
 from projections.api.server import serve
-from projections.roles import projection_specs
+from projections.roles import projection_specs, schema_answers
 from projections.search import LocalSearch
 from projections.services import ProjectionService
 from streams.app import Deployment, SealingService, open_deployment
@@ -29,7 +29,8 @@ class Pipeline:
 
     def __init__(self, deployment: Deployment, search: LocalSearch | None = None) -> None:
         self._deployment = deployment
-        self._specs = projection_specs(deployment, search or LocalSearch())
+        answers = schema_answers(deployment)
+        self._specs = projection_specs(deployment, search or LocalSearch(), answers)
 
     async def run(self) -> None:
         """Until cancelled; raises what a service raised."""

@@ -8,10 +8,13 @@ import asyncio
 
 from projections.ports import Position, SealedBatch
 from projections.runner import SealedWalk
+from projections.schema_answers.answers import AnswersWorld, SchemaAnswers
+from projections.schema_answers.projection import LogAnswers
 from projections.search import LocalSearch
 from streams.app import deployment_keys
 from streams.audit.note import TrustedKeys
 from streams.audit.trail import Trail
+from streams.clock import SystemClock
 from streams.engine import Engine
 from streams.settings import Settings
 
@@ -31,9 +34,12 @@ async def search_of_decisions(engine: Engine, settings: Settings) -> LocalSearch
 
     search, topology = LocalSearch(), engine.topology
     keys = await deployment_keys(settings, engine)
+    answers = _answers(engine, keys)
     for partition in range(await engine.partitions(topology.decisions)):
-        fold = DecisionFold(Rules(), lambda: DecisionRows(FoldedGraph))
+        schemas = LogAnswers(answers)
+        fold = DecisionFold(Rules(), lambda: DecisionRows(FoldedGraph), schemas)
         for batch in await _batches(engine, topology.decisions, partition, keys):
+            await schemas.prepare(batch)
             for record in batch.records:
                 fold.apply(record)
         search.add(
@@ -51,12 +57,20 @@ async def search_of_memories(engine: Engine, settings: Settings) -> LocalSearch:
 
     search, topology = LocalSearch(), engine.topology
     keys = await deployment_keys(settings, engine)
+    answers = _answers(engine, keys)
     for partition in range(await engine.partitions(topology.memory)):
-        index = MemoryIndex()
+        schemas = LogAnswers(answers)
+        index = MemoryIndex(schemas)
         for batch in await _batches(engine, topology.memory, partition, keys):
+            await schemas.prepare(batch)
             await index.apply(batch)
         search.add("memory", topology.origin(topology.memory, partition), MemorySearch(index))
     return search
+
+
+def _answers(engine: Engine, keys: TrustedKeys) -> SchemaAnswers:
+    """The recorded ones: what is shown here asks nobody, and records nothing."""
+    return SchemaAnswers(AnswersWorld(engine=engine, keys=keys, clock=SystemClock()))
 
 
 async def _batches(

@@ -3,11 +3,21 @@
 A projection's libraries are imported only where its role runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from projections.schema_answers.answers import AnswersWorld, SchemaAnswers
+from projections.schema_answers.projection import (
+    AnsweredProjection,
+    LogAnswers,
+    RegistryFraming,
+)
 from projections.search import LocalSearch
 from projections.services import RoleSpec
+from schemas.codec import SchemaLookup
+from schemas.record_types import ALERT, DEAD_LETTER
+from schemas.records import Record
 from streams.app import Deployment
+from streams.registry.opening import registry_opener
 from streams.topology import Topology
 
 __all__ = [
@@ -19,6 +29,7 @@ __all__ = [
     "SEALER",
     "TILES",
     "projection_specs",
+    "schema_answers",
     "topics_of",
 ]
 
@@ -47,18 +58,32 @@ def topics_of(roles: Sequence[str], topology: Topology) -> list[str]:
     return sorted({topic for role in roles for topic in needed[role]})
 
 
-def projection_specs(deployment: Deployment, search: LocalSearch) -> list[RoleSpec]:
+def schema_answers(d: Deployment) -> SchemaAnswers:
+    """What schema ids and GUIDs stand for in this deployment. Raises MissingExtraError."""
+    return SchemaAnswers(
+        AnswersWorld(
+            engine=d.engine,
+            keys=d.keys,
+            clock=d.clock,
+            open_registry=registry_opener(d.settings),
+        )
+    )
+
+
+def projection_specs(
+    deployment: Deployment, search: LocalSearch, answers: SchemaAnswers
+) -> list[RoleSpec]:
     """Every projection of this deployment, by role; open indexes are entered in `search`."""
     return [
-        _index(deployment, search),
+        _index(deployment, search, answers),
         _archive(deployment),
-        _dead_letters(deployment),
-        _memory(deployment, search),
+        _dead_letters(deployment, answers),
+        _memory(deployment, search, answers),
         _tiles(deployment),
     ]
 
 
-def _index(d: Deployment, search: LocalSearch) -> RoleSpec:
+def _index(d: Deployment, search: LocalSearch, answers: SchemaAnswers) -> RoleSpec:
     from projections.decision_index.projection import (  # noqa: PLC0415  # as its role runs
         DecisionIndex,
         DecisionIndexWorld,
@@ -73,17 +98,21 @@ def _index(d: Deployment, search: LocalSearch) -> RoleSpec:
         alerts_per_hour=d.settings.alerts_per_hour,
     )
 
-    def make(topic: str, partition: int) -> DecisionIndex:
+    def make(topic: str, partition: int) -> AnsweredProjection:
+        schemas = LogAnswers(answers)
         world = DecisionIndexWorld(
             make_writer=lambda: d.engine.writer(topology.alerts, partition),
             make_reader=lambda: d.engine.reader(topology.alerts, partition),
             rules=rules,
             clock=d.clock,
+            schemas=schemas,
+            framing=RegistryFraming(answers, topology.alerts, ALERT),
         )
         origin = topology.origin(topic, partition)
         index = DecisionIndex(world, origin)
         search.opening("decisions", origin, DecisionSearch(index))
-        return index
+        part = (INDEX, topology.audit(topic), partition)
+        return AnsweredProjection(index, schemas, d.health, part)
 
     return RoleSpec(
         name=INDEX,
@@ -98,29 +127,31 @@ def _index(d: Deployment, search: LocalSearch) -> RoleSpec:
     )
 
 
-def _dead_letters(d: Deployment) -> RoleSpec:
-    from projections.dead_letters.fold import Decode  # noqa: PLC0415  # as its role runs
-    from projections.dead_letters.projection import (  # noqa: PLC0415
+def _dead_letters(d: Deployment, answers: SchemaAnswers) -> RoleSpec:
+    from projections.dead_letters.projection import (  # noqa: PLC0415  # as its role runs
         DeadLetterProjection,
         DeadLetterWorld,
     )
     from schemas.codec import decode_alert, decode_decision, decode_mutation  # noqa: PLC0415
 
     topology = d.engine.topology
-    decode: dict[str, Decode] = {
+    decode: dict[str, Callable[[Record, SchemaLookup], object]] = {
         topology.decisions: decode_decision,
         topology.memory: decode_mutation,
         topology.alerts: decode_alert,
     }
 
-    def make(topic: str, partition: int) -> DeadLetterProjection:
-        letters = topology.dead_letters(topic)
+    def make(topic: str, partition: int) -> AnsweredProjection:
+        letters, schemas = topology.dead_letters(topic), LogAnswers(answers)
         world = DeadLetterWorld(
             make_writer=lambda: d.engine.writer(letters, partition),
             make_reader=lambda: d.engine.reader(letters, partition),
-            decode=decode[topic],
+            decode=lambda record: decode[topic](record, schemas),
+            framing=RegistryFraming(answers, letters, DEAD_LETTER),
         )
-        return DeadLetterProjection(world, topology.origin(topic, partition))
+        inner = DeadLetterProjection(world, topology.origin(topic, partition))
+        part = (DEAD_LETTERS, topology.audit(topic), partition)
+        return AnsweredProjection(inner, schemas, d.health, part)
 
     return RoleSpec(name=DEAD_LETTERS, sources=topology.events, make=make)
 
@@ -144,16 +175,18 @@ def _archive(d: Deployment) -> RoleSpec:
     )
 
 
-def _memory(d: Deployment, search: LocalSearch) -> RoleSpec:
+def _memory(d: Deployment, search: LocalSearch, answers: SchemaAnswers) -> RoleSpec:
     from projections.memory_index.projection import MemoryIndex  # noqa: PLC0415  # as its role runs
     from projections.memory_index.search import MemorySearch  # noqa: PLC0415
 
     topology = d.engine.topology
 
-    def make(topic: str, partition: int) -> MemoryIndex:
-        index = MemoryIndex()
+    def make(topic: str, partition: int) -> AnsweredProjection:
+        schemas = LogAnswers(answers)
+        index = MemoryIndex(schemas)
         search.opening("memory", topology.origin(topic, partition), MemorySearch(index))
-        return index
+        part = (MEMORY, topology.audit(topic), partition)
+        return AnsweredProjection(index, schemas, d.health, part)
 
     return RoleSpec(
         name=MEMORY,

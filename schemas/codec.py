@@ -1,4 +1,4 @@
-"""Bytes ↔ events, alerts, dead letters and heads, in all four framings (formats §1).
+"""Bytes ↔ events, and the records that are derived or recorded, in all framings (formats §1).
 
 Decoding runs for every event of every log. A body written by the schema of today is read straight
 into its dataclasses; one written by another schema of the same name is resolved to it. Whatever
@@ -38,8 +38,10 @@ from schemas.record_types import (
     LOG_HEAD,
     MUTATION,
     RECORD_TYPES,
+    SCHEMA_ANSWER,
 )
 from schemas.records import Record
+from schemas.schema_answers import SchemaAnswer, check_schema_answer
 from schemas.writer_schemas import (
     BUILT_IN,
     SchemaLookup,
@@ -59,10 +61,12 @@ __all__ = [
     "decode_event",
     "decode_head",
     "decode_mutation",
+    "decode_schema_answer",
     "encode_alert",
     "encode_dead_letter",
     "encode_event",
     "encode_head",
+    "encode_schema_answer",
     "writer_schema",
 ]
 
@@ -117,6 +121,16 @@ def decode_head(record: Record, schemas: SchemaLookup = BUILT_IN) -> LogHead:
     return head
 
 
+def decode_schema_answer(record: Record) -> SchemaAnswer:
+    """The schema answer in a record of the operations topic: no registry says how to read one.
+
+    Raises as `decode_event`.
+    """
+    answer: SchemaAnswer = _decode(record, BUILT_IN, (SCHEMA_ANSWER,))
+    check_schema_answer(answer)
+    return answer
+
+
 def encode_event(event: Event, schema_id: int | None = None) -> bytes:
     """An event framed: single object, or Confluent V0 given the id a registry gave its schema.
 
@@ -143,6 +157,12 @@ def encode_head(head: LogHead, schema_id: int | None = None) -> bytes:
     """A log's head, framed as `encode_event` does, raising the same."""
     check_head(head)
     return _encode(LOG_HEAD, head, schema_id)
+
+
+def encode_schema_answer(answer: SchemaAnswer) -> bytes:
+    """A schema answer as a single object, raising as `encode_event` does."""
+    check_schema_answer(answer)
+    return _encode(SCHEMA_ANSWER, answer, None)
 
 
 def _decode(record: Record, schemas: SchemaLookup, wanted: tuple[str, ...]) -> Any:  # noqa: ANN401

@@ -1,14 +1,15 @@
-"""The five records this project writes for others: schema of today and reader of each.
+"""The records that are read into values: schema of today and reader of each.
 
-A reader builds the dataclasses of `schemas.events`, `schemas.alerts`, `schemas.dead_letters`
-and `schemas.heads` from a body; their fields have the names and the order of the schemas.
+A reader builds the dataclasses of `schemas.events`, `schemas.alerts`, `schemas.dead_letters`,
+`schemas.heads` and `schemas.schema_answers` from a body; their fields have the names and order of
+the schemas.
 """
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from schemas import alerts, dead_letters, events, heads
+from schemas import alerts, dead_letters, events, heads, schema_answers
 from schemas.catalogue import (
     Schema,
     canonical_form,
@@ -26,6 +27,7 @@ __all__ = [
     "LOG_HEAD",
     "MUTATION",
     "RECORD_TYPES",
+    "SCHEMA_ANSWER",
     "RecordType",
 ]
 
@@ -34,6 +36,7 @@ MUTATION = "attestream.memory.v1.MemoryMutation"
 ALERT = "attestream.alerts.v1.AnomalyAlert"
 DEAD_LETTER = "attestream.deadletters.v1.DeadLetter"
 LOG_HEAD = "attestream.heads.v1.LogHead"
+SCHEMA_ANSWER = "attestream.operations.v1.SchemaAnswer"
 
 _BUILT: dict[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
     DECISION: (
@@ -77,12 +80,14 @@ _BUILT: dict[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
     ),
     DEAD_LETTER: ("dead_letter", (dead_letters.DeadLetter, dead_letters.Reason)),
     LOG_HEAD: ("log_head", (heads.LogHead,)),
+    SCHEMA_ANSWER: ("schema_answer", (schema_answers.SchemaAnswer, schema_answers.Naming)),
 }
 
 
 class RecordType(NamedTuple):
-    """A record: its schema, the same without logical types, and what is made of them."""
+    """A record: its schema's text, parsed, without logical types, and what is made of them."""
 
+    text: str
     schema: Schema
     plain: Schema
     form: str
@@ -97,6 +102,7 @@ def _record_type(name: str) -> RecordType:
     schema = parse_text(text)
     plain = plain_schema(text)
     return RecordType(
+        text=text,
         schema=schema,
         plain=plain,
         form=canonical_form(schema),

@@ -10,7 +10,8 @@ anyone reads it as files) and `proving` (how one record is proved).
 
 At the edges: `ports` what the world must keep · `engine`, `topology` and `jobs` whose partitions
 and what they are called · `kafka` and `embedded` the two engines · `objects` and `segments` what
-is archived, where · `keys` signers · `clock` · `intake` events from files.
+is archived, where · `keys` signers · `registry` what schema ids stand for · `clock` · `intake`
+events from files.
 
 Throughout: `settings`, `errors`, `telemetry`, `tasks`. `app` is the composition root and chooses
 the adapters; `cli` has the verbs of this floor.

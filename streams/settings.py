@@ -6,7 +6,7 @@ no repr, no message, no log. docs/reference/settings.md has every name.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -60,6 +60,23 @@ def _proxy(url: str) -> str:
     return url
 
 
+def _registry(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("expected https://host:port, or several with commas")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "expected https://host:port alone; SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO has the secret"
+        )
+    return url
+
+
+def _user_info(info: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[^:\x00-\x1f]+:[^\x00-\x1f]*", info.get_secret_value()):
+        raise ValueError("expected user:password")
+    return info
+
+
 def _bearer(key: SecretStr) -> SecretStr:
     if any(c.isspace() or not c.isprintable() for c in key.get_secret_value()):
         raise ValueError("expected one word")
@@ -73,6 +90,7 @@ def _names(text: object) -> object:
 Topic = Annotated[str, AfterValidator(_topic)]
 KeyId = Annotated[str, Field(pattern=r"^\S+$")]
 ProxyUrl = Annotated[str, AfterValidator(_proxy)]
+RegistryUrl = Annotated[str, AfterValidator(_registry)]
 SignerName = Literal["kms", "proxy", "local"]
 # By preference, each with the setting that names its key.
 SIGNERS: dict[SignerName, str] = {
@@ -100,6 +118,17 @@ class Settings(BaseModel):
     kafka_ssl_certfile: Path | None = Field(None, alias="KAFKA_SSL_CERTFILE")
     kafka_ssl_keyfile: Path | None = Field(None, alias="KAFKA_SSL_KEYFILE")
     kafka_ssl_password: SecretStr | None = Field(None, alias="KAFKA_SSL_PASSWORD")
+
+    schema_registry_urls: Annotated[tuple[RegistryUrl, ...], BeforeValidator(_names)] = Field(
+        (), alias="SCHEMA_REGISTRY_URL"
+    )
+    schema_registry_user_info: Annotated[SecretStr, AfterValidator(_user_info)] | None = Field(
+        None, alias="SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO"
+    )
+    schema_registry_token: Annotated[SecretStr, AfterValidator(_bearer)] | None = Field(
+        None, alias="SCHEMA_REGISTRY_BEARER_AUTH_TOKEN"
+    )
+    schema_registry_ca_file: Path | None = Field(None, alias="SCHEMA_REGISTRY_SSL_CA_FILE")
 
     s3_endpoint: str | None = Field(None, alias="S3_ENDPOINT", pattern=r"^https?://")
     s3_region: str | None = Field(None, alias="S3_REGION")
@@ -197,8 +226,6 @@ ALIASES = {
 REFUSED = {
     "AUDIT_SIGNING_SECRET": "is refused: nobody else can check a shared secret; "
     "set AUDIT_SIGNING_PRIVATE_KEY to an Ed25519 private key",
-    "SCHEMA_REGISTRY_URL": "is not supported yet: events must be framed as Avro single objects "
-    "(`attestream send` does), or become dead letters; unset it",
 }
 
 
@@ -285,7 +312,9 @@ def _contradictions(s: Settings) -> list[str]:
             "SIGNING_PROXY_CERT_FILE and SIGNING_PROXY_KEY_FILE go together: only one is set",
         ),
         (
-            s.production and s.signing_proxy_api_key is not None and _in_the_clear(s),
+            s.production
+            and s.signing_proxy_api_key is not None
+            and _in_the_clear(s.signing_proxy_urls),
             "SIGNING_PROXY_URL must be https:// in production: SIGNING_PROXY_API_KEY is a secret",
         ),
     ]
@@ -296,7 +325,9 @@ def _contradictions(s: Settings) -> list[str]:
         "SIGNING_PROXY_CA_FILE": s.signing_proxy_ca_file,
         "SIGNING_PROXY_CERT_FILE": s.signing_proxy_cert_file,
         "SIGNING_PROXY_KEY_FILE": s.signing_proxy_key_file,
+        "SCHEMA_REGISTRY_SSL_CA_FILE": s.schema_registry_ca_file,
     }
+    rules += _registry_rules(s)
     problems = [text for broken, text in rules if broken] + _signer_problems(s)
     return problems + [
         f"{name}: no such file: {path}"
@@ -322,7 +353,21 @@ def _signer_problems(s: Settings) -> list[str]:
     return problems
 
 
-def _in_the_clear(s: Settings) -> bool:
-    urls = map(urlsplit, s.signing_proxy_urls)
+def _registry_rules(s: Settings) -> list[tuple[bool, str]]:
+    given = [secret for secret in (s.schema_registry_user_info, s.schema_registry_token) if secret]
+    return [
+        (
+            len(given) > 1,
+            "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO, SCHEMA_REGISTRY_BEARER_AUTH_TOKEN: set one",
+        ),
+        (
+            s.production and bool(given) and _in_the_clear(s.schema_registry_urls),
+            "SCHEMA_REGISTRY_URL must be https:// in production: its credentials are secret",
+        ),
+    ]
+
+
+def _in_the_clear(urls: Sequence[str]) -> bool:
     near = {"127.0.0.1", "::1", "localhost"}
-    return any(url.scheme == "http" and url.hostname not in near for url in urls)
+    parts = map(urlsplit, urls)
+    return any(url.scheme == "http" and url.hostname not in near for url in parts)

@@ -7,10 +7,12 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from projections.cli.alert_words import explained, lines_of, status_of, words_of
+from projections.schema_answers.answers import AnswersWorld, SchemaAnswers
 from schemas.alerts import AnomalyAlert
 from schemas.codec import decode_alert
 from schemas.errors import RejectedInput
@@ -20,6 +22,7 @@ from schemas.records import Record
 from streams.audit.note import TrustedKeys
 from streams.cli.failures import exit_on_failure
 from streams.cli.options import in_directory
+from streams.clock import SystemClock
 from streams.errors import SettingsError, SourceUnreadableError
 from streams.history import last_records, read_range
 from streams.ports import PartitionReader
@@ -35,6 +38,13 @@ FORMS: dict[str, Callable[[AnomalyAlert], str]] = {
     "json": lambda alert: json.dumps(as_json(alert)),
     "ocsf": lambda alert: encode_finding(alert).decode(),
 }
+
+
+class _Alerts(NamedTuple):
+    """The alert partitions, and what is known of the schemas their records are framed with."""
+
+    readers: list[PartitionReader]
+    answers: SchemaAnswers
 
 
 @click.group()
@@ -89,53 +99,57 @@ def explain(alert_id: str, keys_file: Path | None, *, as_object: bool) -> None:
 
 
 async def _tail(count: int, *, follow: bool, form: Callable[[AnomalyAlert], str]) -> None:
-    async with _opened() as readers:
+    async with _opened() as opened:
         offsets = []
-        for reader in readers:
+        for reader in opened.readers:
             end = (await reader.bounds()).end
             rows = await last_records(reader, count)
-            _print(rows, form)
+            await _print(rows, opened, form)
             offsets.append(max(end, rows[-1].offset + 1) if rows else end)
         while follow:
-            for number, reader in enumerate(readers):
+            for number, reader in enumerate(opened.readers):
                 fetched = await reader.fetch(offsets[number], max_records=100, max_wait_ms=WAIT_MS)
                 offsets[number] = fetched.next_offset
-                _print(fetched.records, form)
+                await _print(fetched.records, opened, form)
 
 
-def _print(records: list[Record], form: Callable[[AnomalyAlert], str]) -> None:
+async def _print(
+    records: list[Record], opened: _Alerts, form: Callable[[AnomalyAlert], str]
+) -> None:
+    await opened.answers.learn(records)
     for record in records:
         try:
-            click.echo(form(decode_alert(record)))
+            click.echo(form(decode_alert(record, opened.answers)))
         except RejectedInput as error:
             click.echo(f"no alert at offset {record.offset}: {error}", err=True)
 
 
 async def _find(alert_id: str) -> AnomalyAlert:
     """The alert of this id, looked for from the newest on. Raises SourceUnreadableError."""
-    async with _opened() as readers:
-        for reader in readers:
+    async with _opened() as opened:
+        for reader in opened.readers:
             start, end, _ = await reader.bounds()
             while start < end:
                 first = max(start, end - PAGE_OFFSETS)
                 rows = await read_range(reader, first, end)
+                await opened.answers.learn(rows)
                 for record in reversed(rows):
-                    alert = _alert(record)
+                    alert = _alert(record, opened)
                     if alert is not None and alert.alert_id == alert_id:
                         return alert
                 end = first
     raise SourceUnreadableError(f"no alert has the id {alert_id}: `attestream alerts tail`")
 
 
-def _alert(record: Record) -> AnomalyAlert | None:
+def _alert(record: Record, opened: _Alerts) -> AnomalyAlert | None:
     try:
-        return decode_alert(record)
+        return decode_alert(record, opened.answers)
     except RejectedInput:
         return None
 
 
 @asynccontextmanager
-async def _opened() -> AsyncIterator[list[PartitionReader]]:
+async def _opened() -> AsyncIterator[_Alerts]:
     from streams.app import open_engine  # noqa: PLC0415  # loads a client library
 
     async with AsyncExitStack() as stack:
@@ -144,7 +158,9 @@ async def _opened() -> AsyncIterator[list[PartitionReader]]:
         readers = [engine.reader(topic, p) for p in range(await engine.partitions(topic))]
         for reader in readers:
             stack.push_async_callback(reader.close)
-        yield readers
+        # What is shown is a hint; whoever relies on an alert checks its evidence.
+        answers = SchemaAnswers(AnswersWorld(engine=engine, keys=None, clock=SystemClock()))
+        yield _Alerts(readers, answers)
 
 
 def _keys(path: Path) -> TrustedKeys:

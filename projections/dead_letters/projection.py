@@ -8,9 +8,17 @@ import asyncio
 from dataclasses import dataclass
 
 from projections.dead_letters.fold import Decode, dead_letter_of
-from projections.derived import DerivedWriter, MakeReader, MakeWriter, Output
+from projections.derived import (
+    SINGLE_OBJECTS,
+    DerivedPartition,
+    DerivedWriter,
+    Framing,
+    MakeReader,
+    MakeWriter,
+    Output,
+)
 from projections.ports import Position, SealedBatch
-from schemas.codec import decode_dead_letter, encode_dead_letter
+from schemas.codec import SchemaLookup, decode_dead_letter, encode_dead_letter
 from schemas.errors import RejectedInput
 from schemas.records import Record
 from streams.telemetry.metrics import DEAD_LETTERS
@@ -28,13 +36,13 @@ class DeadLetterWorld:
         make_writer: a writer, not started, of the dead-letter partition.
         make_reader: a reader of the same partition.
         decode: raises RejectedInput for what the readers of this source cannot use.
-        schema_id: the registry's id of the dead letters' schema; None without a registry.
+        framing: of the dead letters.
     """
 
     make_writer: MakeWriter
     make_reader: MakeReader
     decode: Decode
-    schema_id: int | None = None
+    framing: Framing = SINGLE_OBJECTS
 
 
 class DeadLetterProjection:
@@ -43,15 +51,14 @@ class DeadLetterProjection:
     def __init__(self, world: DeadLetterWorld, origin: str) -> None:
         self._world = world
         self._origin = origin
-        self._output = DerivedWriter(
-            world.make_writer, world.make_reader, origin, dead_letter_leaf
-        )
+        output = DerivedPartition(world.make_writer, world.make_reader, world.framing)
+        self._output = DerivedWriter(output, origin, dead_letter_leaf)
 
     async def resume(self) -> Position:
         """Fence other writers of the output and read how far it goes.
 
         Raises:
-            TransientError, FencedError, OutcomeUnknownError: open anew.
+            TransientError, FencedError, OutcomeUnknownError, SettingsError: open anew.
         """
         await self._output.start()
         return Position(0, None, None)
@@ -71,7 +78,7 @@ class DeadLetterProjection:
                 await asyncio.sleep(0)
             letter = dead_letter_of(self._origin, record, self._world.decode)
             if letter is not None:
-                value = encode_dead_letter(letter, self._world.schema_id)
+                value = encode_dead_letter(letter, self._world.framing.schema_id)
                 outputs.append(Output(record.index, record.source.timestamp, value))
                 reasons.append(letter.reason.value)
         if outputs:
@@ -87,10 +94,10 @@ class DeadLetterProjection:
         await self._output.close()
 
 
-def dead_letter_leaf(record: Record) -> tuple[str, int] | None:
+def dead_letter_leaf(record: Record, schemas: SchemaLookup) -> tuple[str, int] | None:
     """Origin and leaf of a published dead letter; None where the record is none."""
     try:
-        letter = decode_dead_letter(record)
+        letter = decode_dead_letter(record, schemas)
     except RejectedInput:
         return None
     return letter.origin, letter.index

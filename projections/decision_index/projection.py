@@ -25,7 +25,15 @@ from projections.decision_index.fold import (
 from projections.decision_index.graph import FoldedGraph
 from projections.decision_index.index import DecisionRows
 from projections.decision_index.scoring import Rules
-from projections.derived import DerivedWriter, MakeReader, MakeWriter, Output
+from projections.derived import (
+    SINGLE_OBJECTS,
+    DerivedPartition,
+    DerivedWriter,
+    Framing,
+    MakeReader,
+    MakeWriter,
+    Output,
+)
 from projections.ports import Position, SealedBatch
 from schemas.codec import BUILT_IN, SchemaLookup, decode_alert, encode_alert
 from schemas.errors import RejectedInput
@@ -53,7 +61,7 @@ class DecisionIndexWorld:
         rules: when a decision is alerted.
         clock: for metrics only; no verdict depends on it.
         schemas: schemas of producers.
-        schema_id: the registry's id of the alerts' schema; None without a registry.
+        framing: of the alerts.
         replayed: the log is a copy that is replayed: its alerts say so, and page nobody.
         make_rows: the rows of one tenant; no verdict depends on how they are searched.
     """
@@ -63,7 +71,7 @@ class DecisionIndexWorld:
     rules: Rules
     clock: Clock
     schemas: SchemaLookup = BUILT_IN
-    schema_id: int | None = None
+    framing: Framing = SINGLE_OBJECTS
     replayed: bool = False
     make_rows: MakeRows = _rows
 
@@ -75,7 +83,8 @@ class DecisionIndex:
         self._world = world
         self._fold = self._empty()
         self._stamp = Stamp.of(world.rules, replayed=world.replayed)
-        self._output = DerivedWriter(world.make_writer, world.make_reader, origin, alert_leaf)
+        output = DerivedPartition(world.make_writer, world.make_reader, world.framing)
+        self._output = DerivedWriter(output, origin, alert_leaf)
         self._size = 0
         self._shown = _Shown()
 
@@ -93,7 +102,7 @@ class DecisionIndex:
         """Fence other writers of the alerts, read how far they go, and begin with nothing learned.
 
         Raises:
-            TransientError, FencedError, OutcomeUnknownError: open anew.
+            TransientError, FencedError, OutcomeUnknownError, SettingsError: open anew.
         """
         self._fold = self._empty()
         self._size = 0
@@ -170,7 +179,7 @@ class DecisionIndex:
             Output(
                 item.leaf,
                 batch.records[item.leaf - first].source.timestamp,
-                encode_alert(alert, self._world.schema_id),
+                encode_alert(alert, self._world.framing.schema_id),
             )
             for item, alert in zip(new, alerts, strict=True)
         ]
@@ -179,10 +188,10 @@ class DecisionIndex:
             metrics.ANOMALY_ALERTS.labels(alert.severity.value).inc()
 
 
-def alert_leaf(record: Record) -> tuple[str, int] | None:
+def alert_leaf(record: Record, schemas: SchemaLookup) -> tuple[str, int] | None:
     """Origin and leaf of a published alert; None where the record is none."""
     try:
-        alert = decode_alert(record)
+        alert = decode_alert(record, schemas)
     except RejectedInput:
         return None
     if not alert.evidence:

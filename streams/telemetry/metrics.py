@@ -14,6 +14,8 @@ __all__ = [
     "EMBEDDING_PROCESSED",
     "PARTITION_STOPPED",
     "PROJECTION_LAG",
+    "SCHEMA_ANSWERS",
+    "SCHEMA_REFERENCES_HELD_BACK",
     "SEALED_RECORDS",
     "SIGN_DURATION",
     "SOURCE_LAG",
@@ -64,6 +66,13 @@ ARCHIVE_OLDEST = Gauge(
 )
 DEAD_LETTERS = Counter(
     "attestream_dead_letters_total", "Sealed events no reader can use", ["topic", "reason"]
+)
+SCHEMA_ANSWERS = Counter(
+    "attestream_schema_answers_total", "Answers of a schema registry recorded", ["usable"]
+)
+SCHEMA_REFERENCES_HELD_BACK = Counter(
+    "attestream_schema_references_held_back_total",
+    "Schema references that were not asked for: a log may name only so many new ones",
 )
 EMBEDDING_PROCESSED = Counter(
     "authz_embedding_worker_processed_total", "Evaluations embedded, scored and learned"

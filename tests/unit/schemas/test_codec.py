@@ -18,10 +18,12 @@ from schemas.codec import (
     decode_event,
     decode_head,
     decode_mutation,
+    decode_schema_answer,
     encode_alert,
     encode_dead_letter,
     encode_event,
     encode_head,
+    encode_schema_answer,
     writer_schema,
 )
 from schemas.errors import InvalidEventError, RejectedInput, TooLargeError
@@ -29,8 +31,16 @@ from schemas.events import Entity, Evaluation, SourceRecord
 from schemas.framing import ReferenceKind, SchemaReference
 from schemas.heads import LogHead
 from schemas.limits import EVENT_BYTES_MAX
-from schemas.record_types import ALERT, DEAD_LETTER, DECISION, LOG_HEAD, MUTATION
+from schemas.record_types import (
+    ALERT,
+    DEAD_LETTER,
+    DECISION,
+    LOG_HEAD,
+    MUTATION,
+    SCHEMA_ANSWER,
+)
 from schemas.records import Record
+from schemas.schema_answers import Naming, SchemaAnswer
 from schemas.sources.reading import Json
 from tests.support.events import (
     full_alert,
@@ -48,6 +58,7 @@ FILES = {
     ALERT: "anomaly_alert",
     DEAD_LETTER: "dead_letter",
     LOG_HEAD: "log_head",
+    SCHEMA_ANSWER: "schema_answer",
 }
 DECODERS: dict[str, Callable[[Record], Any]] = {
     DECISION: decode_event,
@@ -55,6 +66,7 @@ DECODERS: dict[str, Callable[[Record], Any]] = {
     ALERT: decode_alert,
     DEAD_LETTER: decode_dead_letter,
     LOG_HEAD: decode_head,
+    SCHEMA_ANSWER: decode_schema_answer,
 }
 ENCODERS: dict[str, Callable[[Any], bytes]] = {
     DECISION: encode_event,
@@ -62,6 +74,7 @@ ENCODERS: dict[str, Callable[[Any], bytes]] = {
     ALERT: encode_alert,
     DEAD_LETTER: encode_dead_letter,
     LOG_HEAD: encode_head,
+    SCHEMA_ANSWER: encode_schema_answer,
 }
 VALUES: dict[str, Any] = {
     DECISION: full_decision(),
@@ -69,6 +82,9 @@ VALUES: dict[str, Any] = {
     ALERT: full_alert(),
     DEAD_LETTER: full_letter(),
     LOG_HEAD: LogHead(origin="o/t/0", note="o/t/0\n0\n\n\n", manifest_sha256=bytes(range(32))),
+    SCHEMA_ANSWER: SchemaAnswer(
+        kind=Naming.ID, reference=bytes(4), text="t", detail="d", registry="https://r"
+    ),
 }
 
 

@@ -1,0 +1,106 @@
+"""The recorded answers, as far as they are sealed: the first about a reference counts.
+
+Whoever may write to the operations topic may record an answer: sealing proves order, not
+authority. So that topic is for workers and operators alone (docs/reference/topics.md).
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from projections.ports import Position, SealedBatch
+from projections.runner import SealedWalk
+from schemas.audit_values import decode_content
+from schemas.catalogue import fingerprint, parse_text
+from schemas.codec import WriterSchema, decode_schema_answer, writer_schema
+from schemas.errors import DecodeError, RejectedInput
+from schemas.framing import ReferenceKind, SchemaReference
+from schemas.records import Plain, Record
+from schemas.schema_answers import SchemaAnswer
+from streams.audit.note import TrustedKeys
+from streams.audit.trail import Trail
+from streams.errors import BreakError, TransientError
+from streams.ports import PartitionReader
+
+__all__ = ["SealedAnswers"]
+
+PAGE_RECORDS = 500
+WAIT_MS = 50
+START = Position(0, None, None)
+
+
+class SealedAnswers:
+    """Follows one operations log. What no reader can use is kept as None.
+
+    Memory: a hundred bytes an answer, some ten kilobytes where it has a schema of one of our
+    records; `fold` bounds how many there can be.
+    """
+
+    def __init__(self, origin: str, keys: TrustedKeys | None) -> None:
+        """Without `keys` no signature is checked: enough to show what was published."""
+        self._origin = origin
+        self._keys = keys
+        self._answers: dict[SchemaReference, WriterSchema | None] = {}
+        self._ids: dict[bytes, int] = {}
+        self._walk = self._begin()
+        self._offset: int | None = None
+
+    @property
+    def answers(self) -> Mapping[SchemaReference, WriterSchema | None]:
+        """What was read so far."""
+        return self._answers
+
+    def id_of(self, schema_fingerprint: bytes) -> int | None:
+        """The id first recorded for a schema of ours."""
+        return self._ids.get(schema_fingerprint)
+
+    async def follow(self, reader: PartitionReader) -> None:
+        """Read to where the log ends now.
+
+        Raises:
+            TransientError: no answer, or what was appended is no good history: its sealer and
+                its archive stop and page for that.
+        """
+        bounds = await reader.bounds()
+        offset = bounds.start if self._offset is None else self._offset
+        while offset < bounds.end:
+            fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=WAIT_MS)
+            try:
+                batches = self._walk.feed(fetched.records)
+            except BreakError as error:
+                self._walk, self._offset = self._begin(), None
+                raise TransientError(f"{self._origin} does not verify: {error}") from error
+            offset = self._offset = fetched.next_offset
+            for batch in batches:
+                self._take(batch)
+            await asyncio.sleep(0)
+
+    def _begin(self) -> SealedWalk:
+        return SealedWalk(self._origin, Trail(self._origin, self._keys), START)
+
+    def _take(self, batch: SealedBatch) -> None:
+        for record in batch.records:
+            answer = _answer_in(record.content)
+            if answer is not None and answer.about not in self._answers:
+                self._keep(answer)
+
+    def _keep(self, answer: SchemaAnswer) -> None:
+        schema = None
+        if answer.text is not None:
+            try:
+                schema = writer_schema(answer.text)
+            except DecodeError:
+                schema = None
+            if schema and schema.read and answer.about.kind is ReferenceKind.ID:
+                number = int.from_bytes(answer.reference, "big")
+                self._ids.setdefault(fingerprint(parse_text(answer.text)), number)
+        self._answers[answer.about] = schema
+
+
+def _answer_in(content: bytes) -> SchemaAnswer | None:
+    try:
+        plain = decode_content(content)
+        if isinstance(plain, Plain):
+            return decode_schema_answer(Record(0, -1, None, plain.value))
+    except RejectedInput:
+        pass
+    return None
