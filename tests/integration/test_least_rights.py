@@ -182,7 +182,7 @@ async def test_nobody_writes_what_is_not_theirs(
     secure_kafka: SecureKafka, deployment: Deployment, user: str
 ) -> None:
     ours = [deployment.audit(source) for source in SOURCES] + [deployment.alerts]
-    ours += [f"dead-letters.{source}" for source in SOURCES]
+    ours += [f"dead-letters.{source}" for source in SOURCES] + [deployment.heads]
     writable = []
     for topic in [*SOURCES[:2], *ours]:
         if may(user, "WRITE", topic):
@@ -191,7 +191,7 @@ async def test_nobody_writes_what_is_not_theirs(
         with pytest.raises(AttestreamError, match=r"uthorizationFailed"):
             async with KafkaEventSink(connection(secure_kafka, user), topic) as sink:
                 await sink.send(NewRecord(1, b"forged"))
-    writers = {"sealer": 3, "index": 1, "dead-letters": 3, "producer": 2}
+    writers = {"sealer": 4, "index": 1, "dead-letters": 3, "producer": 2}
     assert len(writable) == writers.get(user, 0)
 
 

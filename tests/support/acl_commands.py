@@ -22,9 +22,10 @@ class Grant(NamedTuple):
 
 
 def grants(page: str) -> list[Grant]:
-    """Every right of every `acl User:… …` command, in order. Raises ValueError for other words."""
+    """Each right of the `acl User:… …` commands once, in order. Raises ValueError for others."""
     lines = "".join(FENCED.findall(page)).replace("\\\n", " ").splitlines()
-    return [grant for line in lines if line.startswith("acl User:") for grant in _granted(line)]
+    commands = [line for line in lines if line.startswith("acl User:")]
+    return list(dict.fromkeys(grant for line in commands for grant in _granted(line)))
 
 
 def _granted(line: str) -> Iterator[Grant]:
