@@ -7,6 +7,7 @@ merely survived.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from streams.anchors import AnchorStore, Claim
@@ -175,8 +176,10 @@ async def recover(
 
 async def check_not_forked(world: LogWorld) -> None:
     """Ask what the operator ordered since. Repeated each minute. Raises ForkedError."""
-    history = await world.trust.refresh()
-    fork = history.fork(world.origin)
+    with suppress(TransientError):
+        # Where it cannot be read, a log that is broken holds up no other: what was read holds.
+        await world.trust.refresh()
+    fork = world.trust.history.fork(world.origin)
     if fork is not None:
         raise ForkedError(
             f"{world.origin} ended at size {fork.size}: the operator forked it at source offset "

@@ -296,3 +296,17 @@ async def test_a_verdict_that_cannot_be_kept_yet_is_kept_later(scene: Scene) -> 
     await asyncio.sleep(MINUTE_S)
     kept = await scene.world.store.versions("anchors/v1/")
     assert sum("/verdict" in version.key for version in kept) == 1
+
+
+@on_stage
+async def test_orders_that_cannot_be_read_hold_up_no_sealing(scene: Scene) -> None:
+    scene.world.network.unreachable = {"operations"}
+    await scene.start()
+    scene.produce(2)
+    await scene.sealed()
+    await asyncio.sleep(MINUTE_S)
+    scene.produce(2)
+    await scene.sealed()
+    await scene.restart()
+    scene.produce(2)
+    await scene.sealed()
