@@ -78,8 +78,14 @@ class LocalSearch:
 
 
 def nearest(hits: list[dict[str, Any]], question: Question) -> list[dict[str, Any]]:
-    """The `k` most similar, ties by origin and leaf index."""
-    ordered = sorted(
-        hits, key=lambda hit: (-hit["similarity"], hit["origin"], hit.get("index", 0))
-    )
-    return ordered[: question.k]
+    """The `k` most similar, ties by origin and leaf index.
+
+    Of risks the one of the log that knows the principal best comes first: each log judges by what
+    it has seen, and that one has seen most.
+    """
+
+    def order(hit: dict[str, Any]) -> tuple[int, float, str, int]:
+        known = hit.get("principal_seen", 0)
+        return -known, -hit["similarity"], hit["origin"], hit.get("index", 0)
+
+    return sorted(hits, key=order)[: question.k]

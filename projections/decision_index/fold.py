@@ -278,8 +278,8 @@ class DecisionFold:
         self.tallies.repeated += len(public) - len(fresh)
         if not fresh:
             return None
-        if not throttle.admits(leaf, timestamp):
-            self.tallies.held_back += 1
+        if not throttle.admits(leaf, timestamp, len(fresh)):
+            self.tallies.held_back += len(fresh)
             self._holding[decision.tenant] = throttle
             for found in fresh:
                 throttle.hold(found.features, timestamp)

@@ -22,7 +22,7 @@ Habit = tuple[str, str, str]
 
 
 class HeldBack(NamedTuple):
-    """What limits held back: how many findings, in leaves from `first` to `last`, and when."""
+    """What limits held back: how many evaluations, in leaves from `first` to `last`, and when."""
 
     findings: int
     first: int
@@ -67,8 +67,8 @@ class Throttle:
         told = self._habits.get(_habit(features))
         self._note(features, timestamp, told.untold if told else 0)
 
-    def admits(self, leaf: int, timestamp: int) -> bool:
-        """Whether the hour has room for one more; what has none is held back, and counted."""
+    def admits(self, leaf: int, timestamp: int, findings: int = 1) -> bool:
+        """Whether the hour has room for one leaf more; else its findings are held and counted."""
         hour = timestamp // HOUR_MS
         admitted = self._hours.get(hour, 0)
         if admitted < self._rules.alerts_per_hour:
@@ -78,7 +78,9 @@ class Throttle:
         held = self._held.get(hour)
         if held is None:
             held = HeldBack(0, leaf, leaf, timestamp, timestamp)
-        self._held[hour] = held._replace(findings=held.findings + 1, last=leaf, last_ms=timestamp)
+        self._held[hour] = held._replace(
+            findings=held.findings + findings, last=leaf, last_ms=timestamp
+        )
         return False
 
     def release(self, timestamp: int) -> HeldBack | None:

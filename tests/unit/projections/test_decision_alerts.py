@@ -11,7 +11,7 @@ from projections.decision_index.graph import FoldedGraph
 from projections.decision_index.index import DecisionRows
 from projections.decision_index.scoring import HELD_BACK_RULE, RISK_RULE, Mode, Rules
 from projections.ports import SealedBatch
-from schemas.alerts import AnomalyAlert, Rule, Severity, alert_id
+from schemas.alerts import AnomalyAlert, Confidence, Rule, Severity, alert_id
 from schemas.codec import encode_alert
 from streams.audit.checkpoint import open_note
 from streams.audit.proofs import verify_inclusion
@@ -178,6 +178,94 @@ def test_a_refused_decision_is_a_step_milder() -> None:
     (denied,) = alerts_in(followed_by((START_MS + N, decision(N, ODD, effect="DENY"))))
     order = list(Severity)
     assert order.index(denied.severity) < order.index(allowed.severity)
+
+
+@pytest.mark.parametrize(
+    ("risk", "allowed", "denied"),
+    [
+        (0.7, Severity.LOW, Severity.INFORMATIONAL),
+        (0.799999999, Severity.LOW, Severity.INFORMATIONAL),
+        (0.8, Severity.MEDIUM, Severity.LOW),
+        (0.9, Severity.HIGH, Severity.MEDIUM),
+        (0.95, Severity.CRITICAL, Severity.HIGH),
+        (1.0, Severity.CRITICAL, Severity.HIGH),
+    ],
+    ids=str,
+)
+def test_severity_rises_with_risk(risk: float, allowed: Severity, denied: Severity) -> None:
+    finding = first_finding()
+    score = finding.assessment.score._replace(risk=risk)
+    for effect, expected in (("ALLOW", allowed), ("DENY", denied), ("ERROR", denied)):
+        features = finding.assessment.features._replace(effect=effect)
+        assessed = finding.assessment._replace(score=score, features=features)
+        assert alert_of(finding._replace(assessment=assessed)).severity is expected
+
+
+@pytest.mark.parametrize(
+    ("known", "score", "confidence"),
+    [
+        (0, 0, Confidence.LOW),
+        (10, 33, Confidence.LOW),
+        (11, 35, Confidence.MEDIUM),
+        (20, 50, Confidence.MEDIUM),
+        (41, 67, Confidence.HIGH),
+        (10**9, 100, Confidence.HIGH),
+    ],
+    ids=str,
+)
+def test_confidence_rises_with_what_is_known_of_the_principal(
+    known: int, score: int, confidence: Confidence
+) -> None:
+    finding = first_finding()
+    alert = alert_of(finding._replace(assessment=finding.assessment._replace(known=known)))
+    assert (alert.confidence_score, alert.confidence) == (score, confidence)
+
+
+def first_finding() -> Finding:
+    (finding,) = told_by(followed_by((START_MS + N, decision(N, ODD))))
+    assert isinstance(finding, Finding)
+    return finding
+
+
+def alert_of(finding: Finding) -> AnomalyAlert:
+    (alert,) = alerts_of([finding], followed_by((START_MS + N, b""))[2], Stamp.of(RULES))
+    return alert
+
+
+def test_one_habit_is_told_once_a_window_and_the_rest_is_counted_into_the_next() -> None:
+    window = RULES.dedup_window_ms
+    begin = (START_MS // window + 1) * window
+    at = [0, 1, window - 1, window, window + 1]
+    odd = [
+        (begin + after, decision(N + i, ODD, resource=f"new-{i}", scope=f"scope-{i}"))
+        for i, after in enumerate(at)
+    ]
+    rules = replace(RULES, threshold=0.1, alerts_per_hour=100)
+    first, second = alerts_in(followed_by(*odd), rules)
+    assert [a.evidence[0].index for a in (first, second)] == [N, N + 3]
+    assert (first.suppressed_count, second.suppressed_count) == (0, 2)
+    assert "2 findings like this were not told before" in second.description
+    assert first.dedup_key != second.dedup_key
+    other = [(begin + 2, decision(N + 1, ("karim", "billing", "chart", "burn"), scope="x"))]
+    pair = alerts_in(followed_by(odd[0], *other), rules)
+    assert len({alert.dedup_key for alert in pair}) == len(pair) == 2
+
+
+def test_all_findings_about_one_habit_in_one_window_share_a_dedup_key() -> None:
+    finding = first_finding()
+    features = finding.assessment.features
+    same = finding.assessment._replace(
+        features=features._replace(resource_id="other", scope="y", roles=("z",), effect="DENY")
+    )
+    assert alert_of(finding._replace(assessment=same)).dedup_key == alert_of(finding).dedup_key
+    for unlike in (
+        features._replace(principal="else"),
+        features._replace(resource_kind="else"),
+        features._replace(action="else"),
+        features._replace(tenant="else"),
+    ):
+        alert = alert_of(finding._replace(assessment=finding.assessment._replace(features=unlike)))
+        assert alert.dedup_key != alert_of(finding).dedup_key
 
 
 def test_in_shadow_findings_are_counted_and_not_told() -> None:
