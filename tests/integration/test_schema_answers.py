@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from projections.schema_answers.answers import AnswersWorld, SchemaAnswers
+from projections.schema_answers.projection import LogAnswers
 from schemas.catalogue import current_text
 from schemas.codec import decode_schema_answer, encode_alert, encode_schema_answer
 from schemas.errors import RejectedInput
-from schemas.framing import ReferenceKind, SchemaReference
+from schemas.framing import ReferenceKind, SchemaReference, confluent_frame
 from schemas.record_types import ALERT, DECISION, MUTATION
 from schemas.records import Record
 from schemas.schema_answers import Naming, SchemaAnswer
@@ -22,9 +23,11 @@ from streams.ports import NewRecord
 from streams.registry.confluent import RegistryAddress, RegistryPatience, opened_registry
 from streams.settings import load_settings
 from streams.telemetry.health import Health
+from tests.support.decision_log import EventLog
 from tests.support.events import full_alert
 from tests.support.local_registry import LocalRegistry
 from tests.support.partitions import read_all
+from tests.support.sealed_log import START_MS, batches_of
 
 FAST = RegistryPatience(delays_s=(0.01,), total_timeout_s=0.5)
 SEVEN = SchemaReference(ReferenceKind.ID, b"\0\0\0\7")
@@ -142,6 +145,27 @@ async def test_what_is_no_answer_in_the_operations_changes_nothing(deployment: D
                 await asyncio.sleep(0.05)
                 await answers.know([SEVEN])
         assert name_of(answers) == ""
+
+
+async def test_a_log_reads_what_it_admitted_whatever_others_know(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.schema_answers.fold.REFERENCES_FIRST", 1)
+    server = LocalRegistry()
+    for number in (7, 8):
+        server.schemas[number] = {"schema": current_text("authorization_decision")}
+    values = [(START_MS, confluent_frame(number, b"x")) for number in (7, 8)]
+    batches = list(batches_of(EventLog.sealed(values, [1, 1])))
+    eight = SEVEN._replace(value=b"\0\0\0\x08")
+    async with sealing(deployment), server.running() as url:
+        answers = process(deployment, url)
+        await answers.know([eight])
+        for _ in range(2):
+            log = LogAnswers(answers)
+            for batch in batches:
+                await log.prepare(batch)
+            assert (log.find(SEVEN) is None, log.find(eight) is None) == (False, True)
+        assert server.asked["GET /schemas/ids/8"] == 1
 
 
 async def test_the_id_of_a_derived_topic_is_recorded_before_it_is_used(

@@ -8,10 +8,12 @@ import asyncio
 import json
 from base64 import b64encode
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from hashlib import md5
+from threading import Thread
 from typing import Any, Literal
 from uuid import UUID
 
@@ -56,6 +58,27 @@ class LocalRegistry:
         app.router.add_post("/subjects/{subject}/versions", self._register)
         async with served(app) as url:
             yield url
+
+    @contextmanager
+    def beside(self) -> Iterator[str]:
+        """As `running`, in a thread of its own: for tests that wait for processes."""
+        url: Future[str] = Future()
+        ended = asyncio.Event()
+        loop = asyncio.new_event_loop()
+
+        async def serve() -> None:
+            async with self.running() as served_at:
+                url.set_result(served_at)
+                await ended.wait()
+
+        thread = Thread(target=loop.run_until_complete, args=(serve(),))
+        thread.start()
+        try:
+            yield url.result(10)
+        finally:
+            loop.call_soon_threadsafe(ended.set)
+            thread.join(10)
+            loop.close()
 
     def put(self, text: str, **more: Any) -> int:
         """Register a text under no subject; its id."""
@@ -131,7 +154,8 @@ class LocalRegistry:
             if not self.resolves:
                 return failure(501, 501, "Not implemented")
             return answer({"schema": entry["resolved"]})
-        return answer({k: v for k, v in entry.items() if k != "resolved"})
+        told = {name: value for name, value in entry.items() if name != "resolved"}
+        return answer({**told, "guid": str(UUID(bytes=self.guid(number)))})
 
     async def _look_up(self, request: web.Request) -> web.Response:
         subject, number = request.match_info["subject"], await self._number(request)
@@ -149,7 +173,7 @@ class LocalRegistry:
             return failure(409, 409, "Schema being registered is incompatible")
         number = await self._number(request)
         self.subjects.setdefault(subject, []).append(number)
-        return answer({"id": number})
+        return answer({"id": number, "guid": str(UUID(bytes=self.guid(number)))})
 
     async def _number(self, request: web.Request) -> int:
         assert request.headers["Content-Type"] == TYPE
