@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from schemas.records import Record
+from streams.cli.anchor_places import NEWEST
 from streams.cli.verify import verify
 from streams.segments import anchor_name, encode_segment
 from streams.verifier import SeenNotes, Trust, Verdict, verdict_of
@@ -248,6 +249,14 @@ def test_a_planted_note_in_a_store_neither_counts_nor_hides_one(
     (folder / f"{98:020d}.note").write_text(Key("thief").note(98, b"\1" * 32))
     (folder / f"{97:020d}.note").write_bytes(b"\xff")
     assert run(export(tmp_path, sealed(12)), "--keys", keys, "--anchor", store).exit_code == 0
+    assert run(export(tmp_path, sealed(8)), "--keys", keys, "--anchor", store).exit_code == 24
+
+
+def test_planted_notes_in_any_number_hide_no_anchor(tmp_path: Path, keys: Path) -> None:
+    store = anchors(tmp_path / "second", 12)
+    small = KEY.note(4, anchor(usual_log(), 4).root)
+    for size in range(100, 100 + 2 * NEWEST):
+        (store / f"anchors/v1/{ORIGIN}/{size:020d}.note").write_text(small)
     assert run(export(tmp_path, sealed(8)), "--keys", keys, "--anchor", store).exit_code == 24
 
 

@@ -127,6 +127,14 @@ def test_an_order_that_the_operator_did_not_sign_is_ignored(world: World) -> Non
     assert (status, breaks(logs[ORIGIN])) == (23, [("unknown_key", 0)])
 
 
+def test_the_operator_signs_orders_and_no_log(world: World) -> None:
+    origin = f"{operator_name(BASE)}/{TOPIC}/{PARTITION}"
+    world.logs[OPERATIONS, 0] = root_log(OPERATIONS, [added(KEY)])
+    world.logs[TOPIC, PARTITION] = log_of(8, origin, OPERATOR).rows
+    status, logs = world.told()
+    assert (status, breaks(logs[origin])) == (23, [("unknown_key", 0)])
+
+
 def test_an_order_that_is_not_sealed_yet_does_not_count(world: World) -> None:
     rows = root_log(OPERATIONS, [added(KEY), added(NEW)])
     (tail,) = root_log(OPERATIONS, [added(KEY), added(NEW), added(THIEF)])[3:4]
