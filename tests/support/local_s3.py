@@ -76,8 +76,10 @@ def weed() -> str:
 class LocalS3:
     """One server; its data and log are in `folder`."""
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, flags: Sequence[str] = ()) -> None:
+        """`flags` are more of the server's own."""
         self.folder = Path(folder)
+        self.flags = (*FLAGS, *flags)
         self.process: subprocess.Popen[bytes] | None = None
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.endpoint = f"http://127.0.0.1:{self.ports['s3']}"
@@ -111,7 +113,7 @@ class LocalS3:
         files = [f"-filer.localSocket={self._socket}", f"-s3.config={self._identities}"]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                ["sh", "-c", SUPERVISED, "sh", *server, *FLAGS, *ports, *files],
+                ["sh", "-c", SUPERVISED, "sh", *server, *self.flags, *ports, *files],
                 env=os.environ | ENVIRONMENT,
                 cwd=self.folder,
                 stdin=subprocess.PIPE,
