@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import click
 
+from streams.audit.trust import TrustHistory
 from streams.cli.failures import exit_on_failure
 from streams.cli.options import in_directory
+from streams.engine import Engine
 from streams.errors import AttestreamError, SettingsError
 from streams.settings import Settings, load_settings
 
@@ -30,7 +32,7 @@ class Finding(NamedTuple):
 @in_directory
 @exit_on_failure
 def doctor(*, as_json: bool) -> None:
-    """Check settings, broker, topics, archive, signer and clock; changes nothing.
+    """Check settings, broker, topics, archive, signer, logs and worker; changes nothing.
 
     Exit status 0: all is well; 1: something is not; 2: the settings cannot be read.
 
@@ -53,6 +55,7 @@ async def _findings(settings: Settings) -> list[Finding]:
         ("broker", _broker) if settings.on_kafka else ("home", _home),
         ("signer", _signer),
         ("archive", _archive),
+        ("logs", _logs),
         ("worker", _worker),
     ]
     for part, check in checks:
@@ -128,6 +131,36 @@ async def _archive(settings: Settings) -> list[Finding]:
     if settings.retention_days < 365:
         found.append(Finding("archive", good=None, says="retention is below a year"))
     return found
+
+
+async def _logs(settings: Settings) -> list[Finding]:
+    """Verdicts kept in the archive that no order of the operator answers, with no worker asked."""
+    from streams.app import kept_verdicts, open_engine  # noqa: PLC0415  # chooses the adapter
+
+    found: list[Finding] = []
+    async with open_engine(settings) as engine:
+        history = await _orders(settings, engine)
+        topology = engine.topology
+        for source in topology.sources:
+            for partition in range(await engine.partitions(source)):
+                origin = topology.origin(source, partition)
+                found += [
+                    Finding("logs", good=False, says=f"{origin} stopped: {verdict.sentence}")
+                    for verdict in await kept_verdicts(settings, origin)
+                    if not verdict.is_answered(origin, history)
+                ]
+    return found or [Finding("logs", good=True, says="no verdict keeps a log from being sealed")]
+
+
+async def _orders(settings: Settings, engine: Engine) -> TrustHistory:
+    """What the operator ordered; without an operator nobody answers a verdict."""
+    if settings.operator_key is None:
+        return TrustHistory()
+    from streams.app import own_vkeys, sealed_trust  # noqa: PLC0415  # chooses the adapter
+
+    given = await own_vkeys(settings, engine.topology.base)
+    async with sealed_trust(settings, engine, given) as trust:
+        return trust.history
 
 
 async def _worker(settings: Settings) -> list[Finding]:

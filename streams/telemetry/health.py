@@ -45,6 +45,7 @@ class Health:
     parts: dict[Part, PartState] = field(default_factory=dict)
     roles: dict[str, bool] = field(default_factory=dict)
     agents: dict[str, str] = field(default_factory=dict)
+    _waiting: set[Part] = field(default_factory=set)
 
     def joining(self, role: str) -> None:
         """The role waits to be told which partitions are its own."""
@@ -65,6 +66,7 @@ class Health:
     def running(self, part: Part, *, lag: int | None = None, done: int | None = None) -> None:
         """The part does its work, `lag` records behind, and has finished up to `done`."""
         state = self.parts.setdefault(part, PartState())
+        self._wait(part, waits=False)
         state.state, state.why = "running", ""
         state.lag = state.lag if lag is None else lag
         state.done = state.done if done is None else done
@@ -72,19 +74,34 @@ class Health:
     def waiting(self, part: Part, why: str) -> None:
         """The part waits for the outside world and will go on by itself."""
         state = self.parts.setdefault(part, PartState())
+        self._wait(part, waits=True)
         state.state, state.why = "waiting", why
 
     def stopped(self, part: Part, kind: str, why: str) -> None:
         """The part is stopped by a verdict until an operator acts: this pages."""
         state = self.parts.setdefault(part, PartState())
+        self._wait(part, waits=False)
         state.state, state.why, state.kind = "stopped", why, kind
         metrics.PARTITION_STOPPED.labels(part[1], part[2], part[0], kind).set(1)
 
     def released(self, part: Part) -> None:
         """The part is not ours any more."""
+        self._wait(part, waits=False)
         state = self.parts.pop(part, None)
         if state is not None and state.state == "stopped":
             metrics.PARTITION_STOPPED.remove(part[1], str(part[2]), part[0], state.kind)
+
+    def _wait(self, part: Part, *, waits: bool) -> None:
+        # A start in between is no end of the waiting: most waits are a start that fails again.
+        if waits is (part in self._waiting):
+            return
+        role, topic, partition = part
+        if waits:
+            self._waiting.add(part)
+            metrics.PARTITION_WAITING.labels(topic, partition, role).set(1)
+        else:
+            self._waiting.discard(part)
+            metrics.PARTITION_WAITING.remove(topic, str(partition), role)
 
     def problems(self) -> list[str]:
         """One sentence for each role, part and agent that is not ready."""

@@ -13,6 +13,7 @@ __all__ = [
     "DEAD_LETTERS",
     "EMBEDDING_PROCESSED",
     "PARTITION_STOPPED",
+    "PARTITION_WAITING",
     "PROJECTION_LAG",
     "SCHEMA_ANSWERS",
     "SCHEMA_REFERENCES_HELD_BACK",
@@ -53,6 +54,11 @@ PARTITION_STOPPED = Gauge(
     "attestream_partition_stopped",
     "1 while a partition is stopped by a verdict",
     ["topic", "partition", "role", "reason"],
+)
+PARTITION_WAITING = Gauge(
+    "attestream_partition_waiting",
+    "1 while a partition waits for a server or a permission, and goes on by itself",
+    ["topic", "partition", "role"],
 )
 PROJECTION_LAG = Gauge(
     "attestream_projection_lag_records",

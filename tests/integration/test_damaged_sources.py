@@ -4,6 +4,7 @@ Each heals by the rule, or stops that partition alone with one sentence that rea
 and the doctor show.
 """
 
+import json
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +88,18 @@ def test_retention_ahead_of_the_sealer_and_compaction_stop_their_partitions_alon
         gap = ("gap", "retention took records nobody sealed")
         policy = ("policy", "set it to delete and start again")
         stops(deployment, worker, {deployment.decisions: gap, deployment.memory: policy})
+        assert worker.end(signal.SIGTERM) == 0
+        # What lasts is told without any worker: it is kept in the archive.
+        assert "retention took records nobody sealed" in verdicts(deployment)
         assert [leaves(deployment, topic) for topic in topics] == [3, 3, 6]
+
+
+def verdicts(deployment: Deployment) -> str:
+    """What the doctor says of logs when no worker is asked."""
+    done = deployment.run("doctor", "--json", check=False)
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    return " ".join(f["says"] for f in findings if f["part"] == "logs" and f["good"] is False)
 
 
 def test_an_audit_topic_that_is_compacted_or_emptied_stops_its_log_alone(

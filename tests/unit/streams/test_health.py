@@ -1,10 +1,13 @@
 """When a process may be called ready, and what it says when it may not."""
 
 import asyncio
+from collections.abc import Callable
+
+from prometheus_client import REGISTRY
 
 from projections.api.pages import readyz
 from streams.jobs import PartitionJobs
-from streams.telemetry.health import Health
+from streams.telemetry.health import Health, Part
 
 PART = ("sealer", "d", 0)
 
@@ -52,6 +55,27 @@ def test_an_agent_that_waits_is_said() -> None:
     assert health.problems() == ["agent announce waits for its partitions"]
     health.agent("announce")
     assert health.problems() == []
+
+
+def waits(part: Part) -> float | None:
+    labels = dict(zip(("role", "topic", "partition"), map(str, part), strict=True))
+    return REGISTRY.get_sample_value("attestream_partition_waiting", labels)
+
+
+def test_a_part_that_waits_is_counted_until_it_runs_stops_or_is_let_go() -> None:
+    health = joined()
+    ends: list[Callable[[], None]] = [
+        lambda: health.running(PART),
+        lambda: health.stopped(PART, "gap", "records are lost"),
+        lambda: health.released(PART),
+    ]
+    for end in ends:
+        health.waiting(PART, "the archive gives no answer")
+        health.starting(PART)
+        health.waiting(PART, "the archive gives no answer")
+        assert waits(PART) == 1
+        end()
+        assert waits(PART) is None
 
 
 async def test_jobs_tell_whether_their_role_knows_its_partitions() -> None:
