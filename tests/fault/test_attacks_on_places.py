@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from schemas.records import Record
+from streams.audit.merkle import Frontier
+from streams.audit.proofs import TlogProof, inclusion_proof, render_tlog_proof
 from streams.cli.verify import verify
 from streams.embedded.database import EmbeddedDatabase
 from streams.embedded.partitions import EmbeddedPartitionWriter
@@ -152,3 +154,49 @@ def test_log_of_another_partition_put_in_its_place_is_named(tmp_path: Path) -> N
 def test_log_sealed_again_by_somebody_else_is_named(tmp_path: Path, place: Place) -> None:
     source = place(tmp_path, usual_log(Key("thief")).rows[:-2])
     assert told(source)[:2] == (23, [("unknown_key", 0)])
+
+
+# --- the proof of one record ---
+
+
+def proof_of(index: int = 5) -> TlogProof:
+    return TlogProof(
+        index, inclusion_proof(Frontier(), usual_log().leaves[:12], index), note_of(12)
+    )
+
+
+PROOFS: dict[str, tuple[TlogProof, int]] = {
+    "as it was made": (proof_of(), 0),
+    "with a node more": (proof_of()._replace(proof=(*proof_of().proof, bytes(32))), 20),
+    "with a node less": (proof_of()._replace(proof=proof_of().proof[1:]), 20),
+    "without its last node": (proof_of()._replace(proof=proof_of().proof[:-1]), 20),
+    "with two nodes swapped": (proof_of()._replace(proof=proof_of().proof[::-1]), 20),
+    "of another record": (proof_of(6), 20),
+    "under another index": (proof_of()._replace(leaf_index=4), 20),
+    "of a record behind the end": (proof_of()._replace(leaf_index=12), 20),
+    "under a smaller checkpoint": (proof_of()._replace(checkpoint=note_of(8)), 20),
+    "under the checkpoint of a thief": (
+        proof_of()._replace(
+            checkpoint=Key("thief").note(12, anchor(usual_log(), 12).root),
+        ),
+        23,
+    ),
+    "under a checkpoint with a root of its own": (
+        proof_of()._replace(checkpoint=KEY.note(12, usual_log().leaves[5])),
+        20,
+    ),
+}
+
+
+@pytest.mark.parametrize("proof", PROOFS)
+def test_proof(tmp_path: Path, proof: str) -> None:
+    forged, status = PROOFS[proof]
+    path, keys = tmp_path / "5.tlog-proof", tmp_path / "keys.txt"
+    path.write_text(render_tlog_proof(forged))
+    keys.write_text(KEY.vkey().render())
+    leaf = usual_log().leaves[5].hex()
+    arguments = [str(path), "--keys", str(keys), "--leaf", leaf, "--json"]
+    result = CliRunner().invoke(verify, arguments)
+    (log,) = json.loads(result.stdout)["logs"]
+    assert result.exit_code == status
+    assert [b["index"] for b in log["breaks"]] == [forged.leaf_index] * bool(status)
