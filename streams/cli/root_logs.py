@@ -29,7 +29,8 @@ __all__ = [
 
 PAGE_RECORDS = 2000
 RootName = Literal["operations", "heads"]
-Opener = Callable[[RootName], AsyncIterator[list[Record]] | None]
+Pages = AsyncIterator[list[Record]]
+Opener = Callable[[RootName], Sequence[Pages]]
 PREFIX = re.compile(r"(.*?)audit\.")
 
 
@@ -37,7 +38,7 @@ class _Roots:
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
 
-    def rows(self, name: RootName) -> AsyncIterator[list[Record]] | None:
+    def rows(self, name: RootName) -> Sequence[Pages]:
         return self._opener(name)
 
 
@@ -51,11 +52,12 @@ def root_topic(audit_topic: str, name: RootName) -> str:
 def embedded_roots(path: Path, partitions: Sequence[tuple[str, int]]) -> RootLogs:
     """Those of an embedded database, which holds these audit partitions."""
 
-    def opened(name: RootName) -> AsyncIterator[list[Record]] | None:
-        for topic, partition in partitions:
-            if partition == 0 and topic == root_topic(topic, name):
-                return _database_pages(path, topic)
-        return None
+    def opened(name: RootName) -> Sequence[Pages]:
+        return [
+            _database_pages(path, topic)
+            for topic, partition in partitions
+            if partition == 0 and topic == root_topic(topic, name)
+        ]
 
     return _Roots(opened)
 
@@ -65,9 +67,9 @@ def live_roots(
 ) -> RootLogs:
     """Those of a cluster in which `topics` are, beside `audit_topic`."""
 
-    def opened(name: RootName) -> AsyncIterator[list[Record]] | None:
+    def opened(name: RootName) -> Sequence[Pages]:
         topic = root_topic(audit_topic, name)
-        return _live_pages(readers(topic)) if topic in topics else None
+        return [_live_pages(readers(topic))] if topic in topics else []
 
     return _Roots(opened)
 
@@ -88,11 +90,10 @@ async def archived_roots(store: ObjectStore) -> RootLogs:
 
             segments.setdefault(name.origin, []).append(body)
 
-    def opened(name: RootName) -> AsyncIterator[list[Record]] | None:
-        for origin, bodies in segments.items():
-            if _is_root(origin, name):
-                return _segment_pages(bodies)
-        return None
+    def opened(name: RootName) -> Sequence[Pages]:
+        return [
+            _segment_pages(bodies) for origin, bodies in segments.items() if _is_root(origin, name)
+        ]
 
     return _Roots(opened)
 
@@ -103,11 +104,14 @@ def filed_roots(files: Sequence[tuple[str, Path]]) -> RootLogs:
     async def read(path: Path) -> bytes:
         return await asyncio.to_thread(path.read_bytes)
 
-    def opened(name: RootName) -> AsyncIterator[list[Record]] | None:
-        paths = [path for origin, path in files if _is_root(origin, name)]
-        if not paths:
-            return None
-        return _segment_pages([partial(read, path) for path in paths])
+    logs: dict[str, list[Callable[[], Awaitable[bytes | None]]]] = {}
+    for origin, path in files:
+        logs.setdefault(origin, []).append(partial(read, path))
+
+    def opened(name: RootName) -> Sequence[Pages]:
+        return [
+            _segment_pages(bodies) for origin, bodies in logs.items() if _is_root(origin, name)
+        ]
 
     return _Roots(opened)
 

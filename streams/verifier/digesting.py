@@ -113,7 +113,9 @@ class Digests:
             yield from _answered(reader, *ahead.popleft())
 
     def _has_help(self) -> bool:
-        return self._jobs > 1 and self._failures < FAILURES_MAX
+        # In a frozen program the executable is the program, and no interpreter.
+        is_interpreter = bool(sys.executable) and not getattr(sys, "frozen", False)
+        return is_interpreter and self._jobs > 1 and self._failures < FAILURES_MAX
 
     def _ask(self, block: Block) -> "Future[list[Part] | None]":
         if self._threads is None:
@@ -145,7 +147,13 @@ class _Process:
     """A process that digests blocks."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-I", "-c", SERVE, json.dumps(sys.path)]
+        command = [
+            sys.executable,
+            "-I",
+            "-c",
+            SERVE,
+            json.dumps([str(entry) for entry in sys.path]),
+        ]
         self._process = subprocess.Popen(  # noqa: S603  # this interpreter, and our own module
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )

@@ -11,14 +11,14 @@ speak of, which can then only have grown.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
 
 from schemas.audit_values import decode_content
 from schemas.records import AuditRecord, Plain, Record
 from streams.audit.note import MalformedError, TrustedKeys, Vkey
-from streams.audit.operations import open_operation
+from streams.audit.operations import Operation, open_operation
 from streams.audit.roster import Roster
 from streams.audit.trail import Trail
 from streams.audit.trust import TrustHistory
@@ -33,8 +33,11 @@ OPERATOR = "/operator"
 class RootLogs(Protocol):
     """The logs of operations and heads, where the logs to be verified are."""
 
-    def rows(self, name: Literal["operations", "heads"]) -> AsyncIterator[list[Record]] | None:
-        """The committed records of one of the two, in order; None where it is not there."""
+    def rows(self, name: Literal["operations", "heads"]) -> Sequence[AsyncIterator[list[Record]]]:
+        """The committed records, in order, of each log that claims to be one of the two.
+
+        A store may hold logs of several deployments, or of nobody.
+        """
 
 
 def has_operator(keys: TrustedKeys | None) -> bool:
@@ -63,8 +66,7 @@ async def rooted(trust: Trust, logs: RootLogs) -> Trust:
     keys = history.keys if has_operator(trust.keys) else trust.keys
     heads = [head for origin in sorted(history.origins) for head in history.heads(origin)]
     roster = Roster(keys)
-    rows = logs.rows("heads")
-    if rows is not None:
+    for rows in logs.rows("heads"):
         async for content in _sealed(rows, keys):
             roster.apply(content)
     heads += [head for origin in sorted(roster.origins) for head in roster.heads(origin)]
@@ -87,20 +89,22 @@ async def _history(keys: TrustedKeys, logs: RootLogs) -> TrustHistory:
             operators.setdefault(vkey.name.removesuffix(OPERATOR), []).append(vkey)
     history = TrustHistory(vkey for vkey in keys.vkeys if not vkey.name.endswith(OPERATOR))
     for base, vkeys in operators.items():
-        rows = logs.rows("operations")
-        if rows is None:
-            continue
-        # Whose signatures its checkpoints bear is told by the log itself: so its shape alone is
-        # checked here, and all of it as that of any log when trust is known.
-        async for content in _sealed(rows, None):
-            try:
-                operation = open_operation(content.value or b"", base, TrustedKeys(vkeys))
-            except MalformedError as error:
-                sentence = f"the operator of {base} signed what this version does not know"
-                raise SourceUnreadableError(f"{sentence}: {error}") from error
-            if operation is not None:
-                history.apply(operation)
+        for rows in logs.rows("operations"):
+            # Whose signatures its checkpoints bear is told by the log itself: so its shape alone
+            # is checked here, and all of it as that of any log when trust is known.
+            async for content in _sealed(rows, None):
+                operation = _ordered(content, base, TrustedKeys(vkeys))
+                if operation is not None:
+                    history.apply(operation)
     return history
+
+
+def _ordered(content: Plain, base: str, operator: TrustedKeys) -> Operation | None:
+    try:
+        return open_operation(content.value or b"", base, operator)
+    except MalformedError as error:
+        sentence = f"the operator of {base} signed what this version does not know"
+        raise SourceUnreadableError(f"{sentence}: {error}") from error
 
 
 async def _sealed(

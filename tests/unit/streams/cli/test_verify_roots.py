@@ -232,6 +232,25 @@ def test_exported_files_follow_the_operator_too(tmp_path: Path) -> None:
     assert run(tmp_path, [export], OPERATOR_KEY)[0] == 23
 
 
+@pytest.mark.parametrize("stranger", ["aaa.example/x", "zzz.example/x"])
+def test_logs_that_only_claim_to_be_the_roots_hide_nothing(tmp_path: Path, stranger: str) -> None:
+    log, lost = log_of(8), log_of(8, f"{BASE}/{TOPIC}/7")
+    logs = {
+        f"{BASE}/{OPERATIONS}/0": root_log(OPERATIONS, [added(KEY)]),
+        f"{BASE}/{HEADS}/0": root_log(HEADS, [head_of(log, 8), head_of(lost, 8)]),
+        f"{stranger}/{OPERATIONS}/0": root_log(OPERATIONS, [b"x"], THIEF, stranger),
+        f"{stranger}/{HEADS}/0": root_log(HEADS, [b"x"], THIEF, stranger),
+        ORIGIN: log.rows[:6],
+    }
+    paths = []
+    for number, (origin, rows) in enumerate(logs.items()):
+        paths.append(tmp_path / f"{number}.avro")
+        paths[-1].write_bytes(encode_segment(origin, 0, None, rows))
+    _, found = run(tmp_path, paths, OPERATOR_KEY)
+    assert breaks(found[ORIGIN]) == [("shorter_than_anchor", 4)]
+    assert found[ORIGIN]["roster"] == "checked"
+
+
 def test_memory_and_operator_go_together(tmp_path: Path, world: World) -> None:
     world.logs[OPERATIONS, 0] = root_log(OPERATIONS, [added(KEY)])
     world.logs[TOPIC, PARTITION] = log_of(8).rows
