@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 
+from streams.anchors import AnchorStore
 from streams.app import Deployment, SealingService, kafka_connection
 from streams.clock import SystemClock
 from streams.kafka.engine import KafkaEngine
@@ -54,11 +55,13 @@ async def main(bootstrap: str, source: str, count: int, records_max: str, folder
     )
     engine = KafkaEngine(kafka_connection(settings), topology)
     trust = GivenTrust([local_signer(settings)], topology.base)
+    objects = open_object_store(folder, S3Connection())
     service = SealingService(
         Deployment(
             settings=settings,
             engine=engine,
-            objects=open_object_store(folder, S3Connection()),
+            objects=objects,
+            anchors=AnchorStore(objects, retain_days=settings.retention_days),
             trust=trust,
             keys=FollowedKeys(trust),
             health=Health(),

@@ -65,6 +65,11 @@ class AnchorStore:
         self._retain_days = retain_days
 
     @property
+    def retain_days(self) -> int:
+        """How long what is created is locked."""
+        return self._retain_days
+
+    @property
     def objects(self) -> ObjectStore:
         """The store, where the archive's segments are as well."""
         return self._store
@@ -88,6 +93,13 @@ class AnchorStore:
 
     async def newest(self, origin: str, keys: TrustedKeys | None) -> CheckpointText | None:
         """The valid anchor of the largest size, over all versions of all its objects."""
+        found = await self.newest_note(origin, keys)
+        return None if found is None else found[0]
+
+    async def newest_note(
+        self, origin: str, keys: TrustedKeys | None
+    ) -> tuple[CheckpointText, str] | None:
+        """As `newest`, with the note as it is kept."""
         prefix = anchors_prefix(origin)
         sized = [
             (int(match[1]), version)
@@ -96,10 +108,11 @@ class AnchorStore:
             and (match := ANCHOR.fullmatch(version.key.removeprefix(prefix)))
         ]
         for size, version in sorted(sized, key=lambda pair: -pair[0]):
-            text = _opened(await self._store.get(version.key, version.version_id), origin, keys)
+            note = await self._store.get(version.key, version.version_id)
+            text = _opened(note, origin, keys)
             # A good note under the name of another size is a plant: it would hide larger ones.
-            if text is not None and text.size == size:
-                return text
+            if note is not None and text is not None and text.size == size:
+                return text, note.decode()
         return None
 
     async def put(self, origin: str, size: int, note: str) -> None:

@@ -11,6 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streams.anchors import AnchorStore
+from streams.archive_root import (
+    kept_verdicts,
+    newest_anchors,
+    open_anchors,
+    open_objects,
+    open_probed_bucket,
+    open_second,
+    refuse_pretender_bucket,
+)
 from streams.audit.note import TrustedKeys
 from streams.clock import SystemClock
 from streams.engine import Engine, EventSink
@@ -21,6 +30,7 @@ from streams.keys.choice import local_signer, open_key_ring, open_signer
 from streams.ports import Clock
 from streams.recovery import LogWorld
 from streams.sealer import PartitionSealer, SealerLimits
+from streams.second_anchors import copy_beside
 from streams.settings import Settings
 from streams.telemetry.health import Health
 from streams.topology import Topology
@@ -34,12 +44,10 @@ from streams.trust_root import (
     sealed_trust,
     trusted_keys,
 )
-from streams.verdicts import Verdict
 
 if TYPE_CHECKING:
     from streams.kafka.connection import KafkaConnection
-    from streams.objects.locations import CheckedStore, S3Connection
-    from streams.objects.probe_bucket import OpenBucket
+    from streams.objects.locations import CheckedStore
 
 __all__ = [
     "Deployment",
@@ -49,11 +57,13 @@ __all__ = [
     "embedded_base",
     "kafka_connection",
     "kept_verdicts",
-    "newest_anchor",
+    "newest_anchors",
+    "open_anchors",
     "open_deployment",
     "open_engine",
     "open_objects",
     "open_probed_bucket",
+    "open_second",
     "open_signer",
     "open_sink",
     "operator_keys",
@@ -74,6 +84,7 @@ class Deployment:
     settings: Settings
     engine: Engine
     objects: "CheckedStore"
+    anchors: AnchorStore
     trust: Trust
     keys: TrustedKeys
     health: Health
@@ -121,8 +132,9 @@ async def open_deployment(
         objects = open_objects(settings)
         try:
             await objects.check_bucket()
-            await _refuse_pretender(settings, clock)
+            await refuse_pretender_bucket(settings, clock)
             async with (
+                open_anchors(settings, objects) as anchors,
                 open_key_ring(settings, clock) as ring,
                 following(settings, engine, ring, health) as trust,
             ):
@@ -130,6 +142,7 @@ async def open_deployment(
                     settings=settings,
                     engine=engine,
                     objects=objects,
+                    anchors=anchors,
                     trust=trust,
                     keys=FollowedKeys(trust),
                     health=health,
@@ -146,7 +159,7 @@ def check_settings(settings: Settings) -> None:
         SettingsError: all problems together.
     """
     problems = []
-    checks: list[Callable[[Settings], object]] = [open_objects, _refuse_operator]
+    checks: list[Callable[[Settings], object]] = [open_objects, open_second, _refuse_operator]
     if settings.signer in {None, "local"}:
         checks.append(local_signer)
     if settings.on_kafka:
@@ -239,58 +252,6 @@ def kafka_connection(settings: Settings) -> "KafkaConnection":
     return connection
 
 
-def open_objects(settings: Settings) -> "CheckedStore":
-    """The archive's object store: ATTESTREAM_ARCHIVE, or a directory of the embedded engine.
-
-    Raises:
-        SettingsError: the Kafka deployment has no archive set.
-    """
-    from streams.objects.locations import open_object_store  # noqa: PLC0415
-
-    return open_object_store(_archive_url(settings), _s3_connection(settings))
-
-
-def open_probed_bucket(settings: Settings, clock: Clock) -> "OpenBucket | None":
-    """The archive's bucket, to be probed; None where the archive is a directory.
-
-    Raises:
-        SettingsError: the Kafka deployment has no archive set, or no credentials for it.
-    """
-    from streams.objects.locations import open_probed  # noqa: PLC0415
-
-    return open_probed(_archive_url(settings), _s3_connection(settings), clock)
-
-
-async def _refuse_pretender(settings: Settings, clock: Clock) -> None:
-    bucket = open_probed_bucket(settings, clock)
-    if bucket is None:
-        return
-    from streams.objects.admission import refuse_pretender  # noqa: PLC0415  # not for directories
-
-    await refuse_pretender(bucket, clock, allowed=settings.allow_unlocked_archive)
-
-
-def _archive_url(settings: Settings) -> str:
-    if settings.archive is None and settings.on_kafka:
-        raise SettingsError(
-            ["ATTESTREAM_ARCHIVE is required: s3://bucket/prefix or a directory for the archive"]
-        )
-    return settings.archive or str(settings.home / "archive")
-
-
-def _s3_connection(settings: Settings) -> "S3Connection":
-    from streams.objects.locations import S3Connection  # noqa: PLC0415
-
-    secret = settings.s3_secret
-    return S3Connection(
-        endpoint=settings.s3_endpoint,
-        region=settings.s3_region,
-        access_key=settings.s3_access_key,
-        secret=secret.get_secret_value() if secret else None,
-        sse_kms_key_id=settings.s3_sse_kms_key_id,
-    )
-
-
 def embedded_base(settings: Settings) -> str:
     """The origin prefix an embedded home was created with. Raises SettingsError."""
     if settings.on_kafka:
@@ -308,31 +269,6 @@ async def open_sink(settings: Settings, topic: str) -> AsyncIterator[EventSink]:
     """Where `send` puts the events of a topic; delivered when the context ends."""
     async with open_engine(settings, create=True) as engine, engine.sink(topic) as sink:
         yield sink
-
-
-async def newest_anchor(settings: Settings, origin: str, keys: TrustedKeys | None) -> int | None:
-    """The size of a log's newest valid anchor, None where it has none or no archive is set.
-
-    Without `keys` no signature is checked, and whoever may write to the archive can forge one.
-    """
-    if settings.on_kafka and settings.archive is None:
-        return None
-    objects = open_objects(settings)
-    try:
-        store = AnchorStore(objects, retain_days=settings.retention_days)
-        anchor = await store.newest(origin, keys)
-    finally:
-        await objects.close()
-    return anchor.size if anchor else None
-
-
-async def kept_verdicts(settings: Settings, origin: str) -> list[Verdict]:
-    """Why sealing of a log stopped, each time, answered or not. Raises VerificationError."""
-    objects = open_objects(settings)
-    try:
-        return await AnchorStore(objects, retain_days=settings.retention_days).verdicts(origin)
-    finally:
-        await objects.close()
 
 
 class SealingService:
@@ -375,11 +311,13 @@ class SealingService:
             source=source,
             audit=audit,
             make_writer=lambda: d.engine.writer(audit_topic, partition),
-            anchors=AnchorStore(d.objects, retain_days=d.settings.retention_days),
+            anchors=d.anchors,
             trust=d.trust,
         )
+        period_s, log_of = d.settings.heads_s, (world.origin, d.keys)
         sealing = PartitionSealer(world, self._limits, d.health, d.clock).run()
-        heads = HeadsWriter(d.engine, d.objects, d.settings.heads_s, d.clock)
+        sealing = copy_beside(sealing, d.anchors, log_of, period_s, d.health)
+        heads = HeadsWriter(d.engine, d.objects, period_s, d.clock)
         try:
             await (heads.run_beside(sealing) if topic == topology.heads else sealing)
         finally:

@@ -167,6 +167,9 @@ class Settings(BaseModel):
     archive: Annotated[str, AfterValidator(_archive)] | None = Field(
         None, alias="ATTESTREAM_ARCHIVE"
     )
+    anchors: Annotated[str, AfterValidator(_archive)] | None = Field(
+        None, alias="ATTESTREAM_ANCHORS"
+    )
     allow_unlocked_archive: bool = Field(default=False, alias="ATTESTREAM_ALLOW_UNLOCKED_ARCHIVE")
     retention_days: int = Field(365, alias="ATTESTREAM_RETENTION_DAYS", ge=1, le=36_500)
     http_host: str = Field("127.0.0.1", alias="ATTESTREAM_HTTP_HOST")

@@ -99,11 +99,11 @@ async def _home(settings: Settings) -> list[Finding]:
 
     async with open_engine(settings) as engine:
         found = [Finding("home", good=True, says=f"{settings.home}: {engine.topology.base}")]
-    inside = settings.archive is None or not settings.archive.startswith("s3://")
-    if inside:
+    outside = [place or "" for place in (settings.archive, settings.anchors)]
+    if not any(place.startswith("s3://") for place in outside):
         says = (
             "log, key and anchors are on one machine: whoever owns it can rewrite all three; keep "
-            "checkpoints elsewhere (attestream audit checkpoint), or set ATTESTREAM_ARCHIVE=s3://…"
+            "checkpoints elsewhere (attestream audit checkpoint), or set ATTESTREAM_ANCHORS=s3://…"
         )
         found.append(Finding("home", good=None, says=says))
     return found
@@ -128,6 +128,7 @@ async def _archive(settings: Settings) -> list[Finding]:
         await objects.close()
     kept = f"retention {settings.retention_days} days"
     found = [Finding("archive", good=True, says=f"{objects!r} can be used, {kept}")]
+    found.append(await _second(settings))
     if settings.retention_days < 365:
         found.append(Finding("archive", good=None, says="retention is below a year"))
     return found
@@ -161,6 +162,23 @@ async def _orders(settings: Settings, engine: Engine) -> TrustHistory:
     given = await own_vkeys(settings, engine.topology.base)
     async with sealed_trust(settings, engine, given) as trust:
         return trust.history
+
+
+async def _second(settings: Settings) -> Finding:
+    from streams.app import open_second  # noqa: PLC0415  # chooses the adapter
+
+    second = open_second(settings)
+    if second is None:
+        says = (
+            "claims and anchors are kept in the archive alone: whoever owns it can rewrite what "
+            "vouches for it; set ATTESTREAM_ANCHORS to a place under another hand"
+        )
+        return Finding("anchors", good=None, says=says)
+    try:
+        await second.check_bucket()
+    finally:
+        await second.close()
+    return Finding("anchors", good=True, says=f"{second!r} can be used as a second place")
 
 
 async def _worker(settings: Settings) -> list[Finding]:

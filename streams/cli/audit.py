@@ -53,6 +53,8 @@ def heads(*, as_json: bool) -> None:
             click.echo(json.dumps(head))
         else:
             anchored = "nowhere" if head["anchored"] is None else head["anchored"]
+            if (second := head.get("anchored_second", "")) != "":
+                anchored = f"{anchored}, second place {'nowhere' if second is None else second}"
             click.echo(f"{head['origin']}\n  size {head['size']}  root {head['root']}")
             click.echo(f"  tail {head['tail']}  anchored {anchored}")
 
@@ -123,7 +125,7 @@ audit.add_command(accept_gap, "accept-gap")
 
 
 async def _heads() -> list[dict[str, Any]]:
-    from streams.app import newest_anchor  # noqa: PLC0415  # loads a client library
+    from streams.app import newest_anchors  # noqa: PLC0415  # loads a client library
 
     settings = load_settings(os.environ)
     found = []
@@ -133,14 +135,14 @@ async def _heads() -> list[dict[str, Any]]:
             end = await read_tail(log.reader, await log.reader.bounds(), log.origin, None)
             if end is None:
                 continue
-            anchor = await newest_anchor(settings, log.origin, keys)
+            anchored = await newest_anchors(settings, log.origin, keys)
             found.append(
                 {
                     "origin": log.origin,
                     "size": end.signed.size,
                     "root": end.signed.root().hex(),
                     "tail": end.committed.size - end.signed.size,
-                    "anchored": anchor,
+                    **anchored,
                 }
             )
     return found
