@@ -28,8 +28,3 @@ output "role_arns" {
     audit_admin = aws_iam_role.audit_admin.arn
   }
 }
-
-output "writer_policy" {
-  description = "What the workers may do, to be attached to a role of one's own (web identities)."
-  value       = module.policies.writer
-}

@@ -26,7 +26,7 @@ from streams.objects.s3_bucket import S3Bucket
 from tests.support.iam_actions import actions_of
 from tests.support.local_s3 import NoS3Error
 from tests.support.policed_s3 import LEFT_OUT, PolicedS3, repeat_conditions, translated
-from tests.support.terraform import render
+from tests.support.terraform import MODULE, Module, render
 
 BUCKET = "my-audit-archive"
 REPLICA = f"{BUCKET}-replica"
@@ -48,11 +48,47 @@ def s3() -> Iterator[PolicedS3]:
                 deployer = server.client("deployer")
                 deployer.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
                 set_policy(server, name, translated(render(document, server.values)))
+            deployer = server.client("deployer")
+            deployer.put_bucket_lifecycle_configuration(
+                Bucket=BUCKET, LifecycleConfiguration={"Rules": lifecycle_rules()}
+            )
             yield server
     except NoS3Error as error:
         pytest.exit(str(error), returncode=3)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def lifecycle_rules() -> Any:
+    """The module's own rules, as the client takes them."""
+    rules = []
+    for rule in Module(MODULE).resources["aws_s3_bucket_lifecycle_configuration.archive"]["rule"]:
+        prefix = rule["filter"][0].get("prefix", "").replace("${var.prefix}", "log")
+        given: dict[str, Any] = {"ID": rule["id"], "Status": rule["status"]}
+        given["Filter"] = {"Prefix": prefix}
+        for name, block in RULE_BLOCKS.items():
+            if name in rule:
+                arguments = {block[argument]: value for argument, value in rule[name][0].items()}
+                given[block[""]] = arguments
+        rules.append(given)
+    return rules
+
+
+RULE_BLOCKS = {
+    "expiration": {
+        "": "Expiration",
+        "days": "Days",
+        "expired_object_delete_marker": "ExpiredObjectDeleteMarker",
+    },
+    "noncurrent_version_expiration": {
+        "": "NoncurrentVersionExpiration",
+        "noncurrent_days": "NoncurrentDays",
+    },
+    "abort_incomplete_multipart_upload": {
+        "": "AbortIncompleteMultipartUpload",
+        "days_after_initiation": "DaysAfterInitiation",
+    },
+}
 
 
 def set_policy(server: PolicedS3, bucket: str, document: dict[str, Any]) -> None:
@@ -338,6 +374,8 @@ def test_a_worker_starts_with_the_writers_rights(
 ) -> None:
     report, _ = doctor
     assert report.refused == []
+    (lifecycle,) = [f for f in report.findings if "lifecycle" in f.promise]
+    assert lifecycle.found == "no rule expires what is archived"
     untried = {f.check for f in report.findings if f.verdict.name == "UNTRIED"}
     # Scratch bucket, nothing left by an earlier run, and what needs a delete.
     assert untried <= {"D5", "D7", "D8", "D10", "D13", "D18"}
