@@ -210,7 +210,9 @@ async def test_an_unknown_schema_is_recorded_once_and_dead_lettered(tmp_path: Pa
     assert "does not know" in unknown.detail
 
 
-async def test_silence_and_a_wrong_password_are_waited_for_and_said(tmp_path: Path) -> None:
+async def test_silence_and_a_wrong_password_are_waited_for_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     server, events = LocalRegistry(user_info="worker:right"), plain(3)
     number = server.put(TEXT)
     async with server.running() as url:
@@ -232,6 +234,7 @@ async def test_silence_and_a_wrong_password_are_waited_for_and_said(tmp_path: Pa
             assert not settling.done()
             server.fault = ""
             await asyncio.wait_for(settling, 60)
+    assert "reopening" not in capsys.readouterr().out, "what was learned is kept meanwhile"
     assert await alert_ids(settings) == await straight(tmp_path, events)
     assert Reason.UNKNOWN_SCHEMA not in {letter.reason for letter in await letters(settings)}
 

@@ -188,6 +188,15 @@ async def test_the_id_of_a_derived_topic_is_recorded_before_it_is_used(
         )
 
 
+async def test_what_a_derived_topic_holds_makes_nobody_ask(deployment: Deployment) -> None:
+    server = LocalRegistry()
+    server.put(current_text("anomaly_alert"))
+    async with sealing(deployment), server.running() as url:
+        answers = process(deployment, url)
+        await answers.learn([Record(0, 0, None, encode_alert(full_alert(), 1))])
+        assert (server.asked.total(), await recorded(deployment)) == (0, [])
+
+
 async def test_another_registry_than_before_is_refused(deployment: Deployment) -> None:
     before, after = LocalRegistry(), LocalRegistry()
     number = before.put(current_text("memory_mutation"))
