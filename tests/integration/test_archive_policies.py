@@ -6,6 +6,7 @@ tests/unit/infra/test_policy_documents.py.
 """
 
 import json
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -403,8 +404,8 @@ def test_the_writer_has_every_right_the_doctor_uses_and_no_other(
 
 
 @pytest.fixture
-def scratch(s3: PolicedS3, request: pytest.FixtureRequest) -> str:
-    name = f"scratch-{abs(hash(request.node.name)) % 10**8}"
+def scratch(s3: PolicedS3) -> str:
+    name = f"scratch-{secrets.token_hex(8)}"
     s3.client("deployer").create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     return name
 
