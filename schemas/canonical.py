@@ -27,6 +27,7 @@ __all__ = [
 LONG_MAX = 2**63 - 1
 CHUNK_BITS = 14
 CHUNK = 1 << CHUNK_BITS
+AT_ONCE = 128  # entries of a table; more cost those who want few
 
 # The last one or two bytes of a varint, and two bytes that another byte follows.
 LAST = [bytes((z,)) if z < 0x80 else bytes((z & 0x7F | 0x80, z >> 7)) for z in range(CHUNK)]
@@ -64,9 +65,10 @@ def consecutive_longs(number: int) -> Iterator[bytes]:
     while True:
         low = (number << 1) & 0x3FFF
         high = encode_varint(number >> (CHUNK_BITS - 1))
-        for code in MORE[low::2]:
+        codes = MORE[low : low + AT_ONCE : 2]
+        for code in codes:
             yield code + high
-        number += (CHUNK - low) >> 1
+        number += len(codes)
 
 
 def encode_bytes(data: bytes) -> bytes:

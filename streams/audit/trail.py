@@ -231,14 +231,14 @@ class Trail:
             and name is not None
             and name[1:3] == (run.topic, run.partition)
             and run.index == tail.due
-            and run.source_offset > self._source_offset
-            and run.first_offset > self._record_offset
+            and run.source_offsets[0] > self._source_offset
+            and run.offsets[0] > self._record_offset
             and tail.has_room(run.lengths)
         )
         if belongs:
             tail.extend(run.leaves, run.lengths)
             self.records += len(run.leaves)
-            self._source_offset, self._record_offset = run.last_source_offset, run.last_offset
+            self._source_offset, self._record_offset = run.source_offsets[1], run.offsets[1]
         return belongs
 
     def _take(self, record: Record) -> AuditRecord | Seal | None:
