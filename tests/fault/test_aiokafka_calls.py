@@ -1,9 +1,10 @@
 """Every single call into aiokafka fails, before and after it happened, or is a process's last.
 
-The calls are listed by a first life of the same work on the real broker, so that a new one is
-covered by itself; `make test` strikes a sample of them, `make test-long` each. Whatever fails,
-only errors the project declares come out, no partition stops, and the next life ends with one
-history that is the source's, by the word of an independent reader.
+Or its last for so long that another has taken over when it wakes. The calls are listed by a first
+life of the same work on the real broker, so that a new one is covered by itself; `make test`
+strikes a sample of them, `make test-long` each. Whatever fails, only errors the project declares
+come out, no partition stops, and the next life ends with one history that is the source's, by the
+word of an independent reader.
 """
 
 import asyncio
@@ -12,7 +13,8 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -33,9 +35,9 @@ from tests.support.struck import LIFE, Calls, Strike
 from tests.tidy.repository import ROOT
 
 PUBLIC_KEY = KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-NUMBERS = (1, 2)  # of calls made often the first ones stand for the rest
+NUMBERS = (1, 2, 3)  # of calls made often the first ones stand for the rest
 AT_ONCE = 6
-SAMPLE, SAMPLE_KILLED = 20, 3
+SAMPLE = {"Raised": 20, "Killed": 3, "Asleep": 4}
 SEED = int(os.environ.get("CALLS_SEED") or random.SystemRandom().randrange(2**32))
 NEVER = ("AIOKafkaConsumer.subscribe at once",)  # fails only by a defect of the caller
 ENDINGS = ("*.stop", "*.close")  # of a client that stays, its process would have to be killed
@@ -64,17 +66,24 @@ ERRORS: dict[str, tuple[type[Exception], ...]] = {
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
+class Killed(Exception):
+    """The process ends with the call."""
+
+
+class Asleep(Exception):
+    """The process sleeps behind the call until another has sealed what it held."""
+
+
 class Case(NamedTuple):
-    """One strike, or with no error the last call of a process."""
+    """One strike; no error but what becomes of a process where that is `Killed` or `Asleep`."""
 
     call: str
     number: int
     when: str
-    error: type[Exception] | None
+    error: type[Exception]
 
     def __str__(self) -> str:
-        what = "killed" if self.error is None else self.error.__name__
-        return f"{what} {self.when} {self.call} {self.number}"
+        return f"{self.error.__name__} {self.when} {self.call} {self.number}"
 
 
 @pytest.fixture(autouse=True)
@@ -134,8 +143,10 @@ def let_go(calls: Calls, health: Health) -> bool:
 async def outlive(kafka: KafkaBroker, folder: Path, case: Case) -> bool:
     """Whether the call was reached. Fails where the next life is not whole."""
     sealing = await made(kafka, folder)
-    if case.error is None:
+    if case.error is Killed:
         reached = await killed(kafka, sealing, case)
+    elif case.error is Asleep:
+        reached = await overslept(kafka, sealing, case)
     else:
         calls = Calls(Strike(case.call, case.number, case.when, case.error))  # type: ignore[arg-type]
         try:
@@ -157,23 +168,60 @@ def source_end(kafka: KafkaBroker, sealing: KafkaSealing) -> int:
     return len(read_all(kafka.bootstrap, sealing.topic, 0))
 
 
-async def killed(kafka: KafkaBroker, sealing: KafkaSealing, case: Case) -> bool:
-    """Let a process seal until its last call."""
+@asynccontextmanager
+async def another(
+    kafka: KafkaBroker, sealing: KafkaSealing, case: Case, to_itself: signal.Signals
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that seals, and right after the call sends itself a signal."""
     module = ["-m", "tests.support.kafka_sealing", kafka.bootstrap, sealing.topic]
-    last = [str(sealing.folder), case.call, str(case.number)]
+    last = [str(sealing.folder), case.call, str(case.number), str(int(to_itself))]
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
         sys.executable, *module, *last, cwd=ROOT, stdout=quiet, stderr=quiet
     )
     try:
-        async with asyncio.timeout(15):
-            return await process.wait() == -signal.SIGKILL
-    except TimeoutError:
-        return False
+        yield process
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def killed(kafka: KafkaBroker, sealing: KafkaSealing, case: Case) -> bool:
+    """Let a process seal until its last call; whether it was reached."""
+    async with another(kafka, sealing, case, signal.SIGKILL) as process:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(15):
+                return await process.wait() == -signal.SIGKILL
+    return False
+
+
+async def overslept(kafka: KafkaBroker, sealing: KafkaSealing, case: Case) -> bool:
+    """Let a process sleep after a call, and wake it when another has sealed for it."""
+    async with another(kafka, sealing, case, signal.SIGSTOP) as process:
+        for _ in range(150):
+            if is_asleep(process.pid):
+                break
+            await asyncio.sleep(0.1)
+        else:
+            return False
+        async with sealing.sealing() as (running, health), asyncio.timeout(60):
+            for due in (7, 9):
+                while not await sealed(kafka, sealing, due):
+                    assert not running.done()
+                    assert not stopped(health), health.problems()
+                    await asyncio.sleep(0.05)
+                if due == 7:
+                    # What the zombie still holds it would write now.
+                    process.send_signal(signal.SIGCONT)
+                    await feed(kafka, sealing.topic, 2)
+            await asyncio.sleep(1)
+    return True
+
+
+def is_asleep(pid: int) -> bool:
+    seen = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+    return seen is not None
 
 
 async def listed(kafka: KafkaBroker, folder: Path) -> Counter[str]:
@@ -191,7 +239,7 @@ def cases(seen: Counter[str]) -> Iterator[Case]:
         is_ending = any(fnmatch(call, name) for name in ENDINGS)
         for number in NUMBERS[:often]:
             if not is_ending:
-                yield Case(call, number, "after", None)
+                yield from (Case(call, number, "after", fate) for fate in (Killed, Asleep))
                 yield from (Case(call, number, "before", error) for error in found)
             yield from (Case(call, number, "after", error) for error in found)
 
@@ -216,25 +264,29 @@ async def outlive_all(kafka: KafkaBroker, folder: Path, chosen: Sequence[Case]) 
     return [failure for failure in told if failure]
 
 
+def fate_of(case: Case) -> str:
+    return case.error.__name__ if case.error in {Killed, Asleep} else "Raised"
+
+
 async def test_a_sample_of_calls_that_fail_leaves_one_history(
     kafka: KafkaBroker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with capsys.disabled():
         print(f"\nCALLS_SEED={SEED}")
     chance = random.Random(SEED)
-    found = list(cases(await listed(kafka, tmp_path)))
-    raised = [case for case in found if case.error is not None]
-    ended = [case for case in found if case.error is None]
-    chosen = chance.sample(raised, SAMPLE) + chance.sample(ended, SAMPLE_KILLED)
+    found, chosen = list(cases(await listed(kafka, tmp_path))), list[Case]()
+    for fate, count in SAMPLE.items():
+        chosen += chance.sample([case for case in found if fate_of(case) == fate], count)
     assert await outlive_all(kafka, tmp_path, chosen) == []
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("fate", SAMPLE)
 async def test_every_call_that_fails_leaves_one_history(
-    kafka: KafkaBroker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kafka: KafkaBroker, tmp_path: Path, capsys: pytest.CaptureFixture[str], fate: str
 ) -> None:
     seen = await listed(kafka, tmp_path)
-    found = list(cases(seen))
+    found = [case for case in cases(seen) if fate_of(case) == fate]
     with capsys.disabled():
-        print(f"\n{len(found)} strikes at {len(seen)} calls: {', '.join(sorted(seen))}")
+        print(f"\n{fate}: {len(found)} strikes at {len(seen)} calls: {', '.join(sorted(seen))}")
     assert await outlive_all(kafka, tmp_path, found) == []

@@ -1,16 +1,15 @@
 """One sealed partition of a real cluster: the sealer as a worker runs it, in this process.
 
-    python -m tests.support.kafka_sealing BOOTSTRAP TOPIC FOLDER CALL NUMBER
+    python -m tests.support.kafka_sealing BOOTSTRAP TOPIC FOLDER CALL NUMBER SIGNAL
 
-is a process that seals and is killed right after the NUMBER-th CALL.
+is a process that seals, and sends itself SIGNAL right after the NUMBER-th CALL.
 """
 
 import asyncio
 import importlib
 import os
-import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,12 +106,8 @@ def make_strikable(setattr_of: object = None) -> None:
         put(owner, name, strikable(getattr(owner, name)))
 
 
-async def _until_killed(bootstrap: str, topic: str, folder: str, call: str, number: int) -> None:
-    def kill(done: str, nth: int) -> None:
-        if (done, nth) == (call, number):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    LIFE.set(Calls(done=kill))
+async def _seal(bootstrap: str, topic: str, folder: str, done: Callable[[str, int], None]) -> None:
+    LIFE.set(Calls(done=done))
     waits = {"session_timeout_ms": 1000, "heartbeat_interval_ms": 300}
     connection = KafkaConnection(bootstrap=bootstrap, **waits)  # type: ignore[arg-type]
     async with KafkaSealing(connection, topic, Path(folder)).sealing() as (running, _):
@@ -121,5 +116,10 @@ async def _until_killed(bootstrap: str, topic: str, folder: str, call: str, numb
 
 if __name__ == "__main__":
     make_strikable()
-    bootstrap, topic, folder, call, number = sys.argv[1:]
-    asyncio.run(_until_killed(bootstrap, topic, folder, call, int(number)))
+    bootstrap, topic, folder, call, number, to_itself = sys.argv[1:]
+
+    def end_or_sleep(done: str, nth: int) -> None:
+        if (done, nth) == (call, int(number)):
+            os.kill(os.getpid(), int(to_itself))
+
+    asyncio.run(_seal(bootstrap, topic, folder, end_or_sleep))
