@@ -1,7 +1,8 @@
 """What is derived from sealed records; all but the archive may be thrown away and rebuilt.
 
 Read in this order: `ports` (what a projection is handed, and must keep), `runner` (the loop that
-hands it), then any of `archive`, `dead_letters`, `decision_index`, `memory_index`, `tiles`.
+hands it), then any of `archive`, `dead_letters`, `decision_index`, `memory_index`,
+`ocsf_alerts`, `tiles`.
 Inside each, the same names mean the same: `fold` is pure (state, record → state, effects),
 `store` reaches the outside, `projection` joins them. They never import each other.
 

@@ -26,6 +26,7 @@ __all__ = [
     "DEAD_LETTERS",
     "INDEX",
     "MEMORY",
+    "OCSF",
     "SEALER",
     "TILES",
     "projection_specs",
@@ -39,7 +40,8 @@ ARCHIVE = "archive"
 DEAD_LETTERS = "dead-letters"
 MEMORY = "memory"
 TILES = "tiles"
-ALL_ROLES = (SEALER, INDEX, ARCHIVE, DEAD_LETTERS, MEMORY, TILES)
+OCSF = "ocsf"
+ALL_ROLES = (SEALER, INDEX, ARCHIVE, DEAD_LETTERS, MEMORY, TILES, OCSF)
 
 
 def topics_of(roles: Sequence[str], topology: Topology) -> list[str]:
@@ -54,6 +56,7 @@ def topics_of(roles: Sequence[str], topology: Topology) -> list[str]:
         DEAD_LETTERS: [*events, *dead_letters],
         MEMORY: [topology.audit(topology.memory)],
         TILES: audits,
+        OCSF: [topology.audit(topology.alerts), topology.findings],
     }
     return sorted({topic for role in roles for topic in needed[role]})
 
@@ -80,6 +83,7 @@ def projection_specs(
         _dead_letters(deployment, answers),
         _memory(deployment, search, answers),
         _tiles(deployment),
+        _ocsf(deployment, answers),
     ]
 
 
@@ -217,3 +221,26 @@ def _tiles(d: Deployment) -> RoleSpec:
         return TilesProjection(world, topology.origin(topic, partition))
 
     return RoleSpec(name=TILES, sources=topology.sources, make=make)
+
+
+def _ocsf(d: Deployment, answers: SchemaAnswers) -> RoleSpec:
+    from projections.ocsf_alerts.projection import (  # noqa: PLC0415  # as its role runs
+        OcsfAlerts,
+        OcsfAlertsWorld,
+    )
+    from schemas.codec import decode_alert  # noqa: PLC0415
+
+    topology = d.engine.topology
+
+    def make(topic: str, partition: int) -> AnsweredProjection:
+        schemas = LogAnswers(answers)
+        world = OcsfAlertsWorld(
+            make_writer=lambda: d.engine.writer(topology.findings, partition),
+            make_reader=lambda: d.engine.reader(topology.findings, partition),
+            decode=lambda record: decode_alert(record, schemas),
+        )
+        inner = OcsfAlerts(world, topology.origin(topic, partition))
+        part = (OCSF, topology.audit(topic), partition)
+        return AnsweredProjection(inner, schemas, d.health, part)
+
+    return RoleSpec(name=OCSF, sources=(topology.alerts,), make=make)

@@ -208,7 +208,9 @@ def check_alert(alert: AnomalyAlert) -> None:
 
 
 def _check_numbers(alert: AnomalyAlert) -> None:
-    numbers = (alert.risk, alert.similarity, alert.novelty, alert.rarity, alert.threshold)
+    numbers = [alert.risk, alert.similarity, alert.novelty, alert.rarity, alert.threshold]
+    numbers += [feature.weight for feature in alert.features]
+    numbers += [near.similarity for near in alert.neighbours]
     if not all(map(isfinite, numbers)):
         raise InvalidEventError("risk: a score is infinite or not a number")
     if not 0.0 <= alert.risk <= 1.0:

@@ -10,6 +10,7 @@ over the finding itself (RFC 8785), so it shows damage on the way. What proves t
 beyond 2**53 − 1, which JSON readers cannot hold, are cut to that.
 """
 
+import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from hashlib import sha256
@@ -37,6 +38,7 @@ __all__ = [
     "detection_finding",
     "encode_finding",
     "fingerprint_of",
+    "sealed_as",
 ]
 
 OCSF_VERSION = "1.9.0-dev"
@@ -65,8 +67,11 @@ SIGNED_APART = ("fingerprint", "signatures")  # of an attestation: all else it i
 Json = dict[str, Any]
 
 
-def detection_finding(alert: AnomalyAlert) -> Json:
-    """The finding that says what the alert says, as `json.dumps` takes it."""
+def detection_finding(alert: AnomalyAlert, leaf: tuple[str, int] | None = None) -> Json:
+    """The finding that says what the alert says, as `json.dumps` takes it.
+
+    `leaf` is where the alert itself is sealed, as origin and index; the finding then names it.
+    """
     activity_id, activity = ACTIVITIES[alert.status]
     status_id, status = STATUSES[alert.status]
     time = _millis(alert.last_seen) or _millis(alert.first_seen) or 0
@@ -93,7 +98,7 @@ def detection_finding(alert: AnomalyAlert) -> Json:
         confidence_score=alert.confidence_score,
         risk_score=round(100 * alert.risk),
         is_alert=alert.status is not Status.CLOSED and not alert.replayed,
-        metadata=_metadata(alert),
+        metadata=_metadata(alert, leaf),
         finding_info=_finding_info(alert, time),
         resources=_resources(alert),
         evidences=_evidences(alert),
@@ -114,9 +119,18 @@ def detection_finding(alert: AnomalyAlert) -> Json:
     return finding
 
 
-def encode_finding(alert: AnomalyAlert) -> bytes:
+def encode_finding(alert: AnomalyAlert, leaf: tuple[str, int] | None = None) -> bytes:
     """The finding as canonical JSON (RFC 8785): one line, UTF-8, one encoding only."""
-    return rfc8785.dumps(detection_finding(alert))
+    return rfc8785.dumps(detection_finding(alert, leaf))
+
+
+def sealed_as(value: bytes) -> tuple[str, int] | None:
+    """The `leaf` an encoded finding was made with; None where it names none, or is none."""
+    try:
+        origin, _, index = json.loads(value)["metadata"]["original_event_uid"].rpartition("/")
+        return (origin, int(index)) if origin and index.isdecimal() else None
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 def fingerprint_of(finding: Mapping[str, Any]) -> str:
@@ -156,12 +170,13 @@ def alert_in(finding: Mapping[str, Any]) -> AnomalyAlert:
     return alert
 
 
-def _metadata(alert: AnomalyAlert) -> Json:
+def _metadata(alert: AnomalyAlert, leaf: tuple[str, int] | None) -> Json:
     return _filled(
         version=OCSF_VERSION,
         profiles=[PROFILE],
         product=PRODUCT,
         uid=alert.alert_id,
+        original_event_uid=None if leaf is None else f"{leaf[0]}/{leaf[1]}",
         correlation_uid=alert.dedup_key,
         tenant_uid=alert.tenant,
         log_name=alert.evidence[0].origin if alert.evidence else None,
@@ -358,7 +373,7 @@ def _filled(**members: Any) -> Json:  # noqa: ANN401  # any JSON value
 
 
 def _whole(number: int) -> int:
-    return min(number, INTEGER_MAX)
+    return max(-INTEGER_MAX, min(number, INTEGER_MAX))
 
 
 def _millis(micros: int | None) -> int | None:

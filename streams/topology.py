@@ -36,6 +36,11 @@ class Topology:
         return f"{self.prefix}attestream.alerts"
 
     @property
+    def findings(self) -> str:
+        """The sealed alerts as OCSF findings, in JSON; derived, and sealed nowhere."""
+        return f"{self.prefix}attestream.alerts.ocsf"
+
+    @property
     def operations(self) -> str:
         """What operators ordered: one partition, the root of trust."""
         return f"{self.prefix}attestream.operations"

@@ -155,3 +155,5 @@ class EmbeddedEngine:
             await self._database.ensure_topic(self._topology.audit(source), count, audit=True)
             if source in self._topology.events:
                 await self._database.ensure_topic(self._topology.dead_letters(source), count)
+        count = self._database.partitions(self._topology.alerts)
+        await self._database.ensure_topic(self._topology.findings, count)

@@ -16,6 +16,7 @@ import pytest
 
 from projections.cli.demo_data import decisions, memories, text_vector
 from projections.roles import ALL_ROLES
+from schemas.ocsf import sealed_as
 from streams.app import kafka_connection
 from streams.audit.note import Vkey
 from streams.errors import AttestreamError
@@ -99,6 +100,9 @@ def test_each_role_works_with_its_rights_alone(
     assert auditor.run("alerts", "tail", "--json").stdout.splitlines()
     letters = [read_all(deployment.bootstrap, "dead-letters.authz.decisions", p) for p in (0, 1)]
     assert sum(map(len, letters)) == BAD
+    findings = [read_all(deployment.bootstrap, f"{deployment.alerts}.ocsf", p) for p in (0, 1)]
+    assert all(sealed_as(row.value() or b"") for row in [*findings[0], *findings[1]])
+    assert any(findings)
     check_logs(secure_kafka, deployment)
     check_search(workers["index"].port, workers["memory"].port)
     assert deployment.end_all(signal.SIGTERM) == {0}
@@ -183,6 +187,7 @@ async def test_nobody_writes_what_is_not_theirs(
 ) -> None:
     ours = [deployment.audit(source) for source in SOURCES] + [deployment.alerts]
     ours += [f"dead-letters.{source}" for source in SOURCES] + [deployment.heads]
+    ours += [f"{deployment.alerts}.ocsf"]
     writable = []
     for topic in [*SOURCES[:2], *ours]:
         if may(user, "WRITE", topic):
@@ -191,7 +196,7 @@ async def test_nobody_writes_what_is_not_theirs(
         with pytest.raises(AttestreamError, match=r"uthorizationFailed"):
             async with KafkaEventSink(connection(secure_kafka, user), topic) as sink:
                 await sink.send(NewRecord(1, b"forged"))
-    writers = {"sealer": 4, "index": 1, "dead-letters": 3, "producer": 2}
+    writers = {"sealer": 4, "index": 1, "dead-letters": 3, "producer": 2, "ocsf": 1}
     assert len(writable) == writers.get(user, 0)
 
 

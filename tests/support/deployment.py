@@ -138,6 +138,8 @@ class Deployment:
             for source, count in sources.items()
             for name in (source, self.audit(source), f"{self.prefix}dead-letters.{source}")
         ]
+        findings = f"{self.alerts}.ocsf"
+        topics.append(NewTopic(findings, self.partitions, self.replicas, config=kept))
         for made in admin.create_topics(topics).values():
             made.result()
 

@@ -53,6 +53,7 @@ def test_an_empty_cluster_gets_every_topic_each_behind_the_one_it_follows() -> N
     assert set(names[5:]) == {
         *(f"p.{kind}.{source}" for kind in ("audit", "dead-letters") for source in events),
         *(f"p.audit.{source}" for source in SINGLE),
+        "p.attestream.alerts.ocsf",
     }
     single = {*SINGLE, *(f"p.audit.{source}" for source in SINGLE)}
     assert {one.topic for one in differences if one.partitions == 1} == single
@@ -103,6 +104,7 @@ def test_partitions_of_a_source_are_given_to_its_audit_topic() -> None:
     differences = plan(declared(), topics, 1)
     assert {(one.topic, one.kind, one.partitions) for one in differences} == {
         ("p.attestream.alerts", "partitions", 7),
+        ("p.attestream.alerts.ocsf", "partitions", 7),
         ("p.audit.authz.decisions", "partitions", 7),
         ("p.dead-letters.authz.decisions", "partitions", 7),
         ("p.audit.p.attestream.alerts", "partitions", 7),

@@ -60,6 +60,7 @@ async def test_every_topic_is_there_from_the_start(
     for source in SOURCES:
         for topic in (source, f"audit.{source}", f"dead-letters.{source}"):
             assert await face.partitions(topic) == 1
+    assert await face.partitions("attestream.alerts.ocsf") == 1
     assert await face.partitions("absent") == 0
     assert list_audit_partitions(settings.home) == sorted((f"audit.{s}", 0) for s in SOURCES)
 

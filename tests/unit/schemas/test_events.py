@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from schemas.alerts import Evidence, Rule, Severity, alert_id, check_alert
+from schemas.alerts import Evidence, Feature, Neighbour, Rule, Severity, alert_id, check_alert
 from schemas.dead_letters import check_dead_letter
 from schemas.errors import InvalidEventError
 from schemas.events import (
@@ -119,6 +119,8 @@ def test_the_largest_floats_are_numbers() -> None:
         ({"risk": 1.5}, "risk: 1.5, 0 to 1 are valid"),
         ({"risk": nan}, "not a number"),
         ({"novelty": inf}, "infinite"),
+        ({"features": (Feature(name="f", weight=nan),)}, "not a number"),
+        ({"neighbours": (Neighbour(index=1, similarity=inf),)}, "infinite"),
         ({"confidence_score": 101}, "confidence_score: 101"),
         ({"count": -1}, "count: is negative"),
         ({"labels": {str(n): "" for n in range(1025)}}, "labels: 1025 items"),

@@ -44,6 +44,7 @@ HUGE = replace(
     first_seen=-62_135_596_800_000_000,
     last_seen=253_402_300_799_999_999,
     evidence=(replace(full_alert().evidence[0], index=2**63 - 1),),
+    features=(Feature(name="f", observed_count=-(2**63), expected_count=2**63 - 1),),
 )
 ALERTS = {
     "full": full_alert(),
@@ -89,6 +90,7 @@ OTHERS: dict[type, Callable[[Any], Any]] = {
 @EVERY_ALERT
 def test_every_alert_is_a_valid_finding(alert: AnomalyAlert, check: Check) -> None:
     assert check(json.loads(encode_finding(alert))) == []
+    assert check(json.loads(encode_finding(alert, ("example/attestream.alerts/0", 7)))) == []
 
 
 @EVERY_CHECK
