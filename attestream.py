@@ -52,6 +52,7 @@ from streams.verifier import (
     SeenNotes,
     Trust,
     Verdict,
+    anchor_keys,
     cores,
     open_anchor,
     verdict_of,
@@ -265,7 +266,8 @@ def _alert_in(value: bytes) -> AnomalyAlert:
 def _trust(keys: str | TrustedKeys | None, anchors: Iterable[str]) -> Trust:
     trusted = None if keys is None else _keys(keys)
     return Trust(
-        keys=trusted, anchors=tuple(open_anchor(note.encode(), trusted) for note in anchors)
+        keys=trusted,
+        anchors=tuple(open_anchor(note.encode(), anchor_keys(trusted)) for note in anchors),
     )
 
 
