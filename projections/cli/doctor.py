@@ -32,7 +32,7 @@ class Finding(NamedTuple):
 @in_directory
 @exit_on_failure
 def doctor(*, as_json: bool) -> None:
-    """Check settings, broker, topics, archive, signer, logs and worker; changes nothing.
+    """Check settings, broker, topics, archive, signer, registry, logs, worker; changes nothing.
 
     Exit status 0: all is well; 1: something is not; 2: the settings cannot be read.
 
@@ -55,6 +55,7 @@ async def _findings(settings: Settings) -> list[Finding]:
         ("broker", _broker) if settings.on_kafka else ("home", _home),
         ("signer", _signer),
         ("archive", _archive),
+        ("registry", _registry),
         ("logs", _logs),
         ("worker", _worker),
     ]
@@ -132,6 +133,18 @@ async def _archive(settings: Settings) -> list[Finding]:
     if settings.retention_days < 365:
         found.append(Finding("archive", good=None, says="retention is below a year"))
     return found
+
+
+async def _registry(settings: Settings) -> list[Finding]:
+    from schemas.framing import ReferenceKind, SchemaReference  # noqa: PLC0415  # as its part runs
+    from streams.registry.opening import registry_opener  # noqa: PLC0415
+
+    opener = registry_opener(settings)
+    if opener is None:
+        return []
+    async with opener() as registry:
+        await registry.ask(SchemaReference(ReferenceKind.ID, b"\0\0\0\x01"))
+        return [Finding("registry", good=True, says=f"{registry.url} answers")]
 
 
 async def _logs(settings: Settings) -> list[Finding]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -265,17 +266,39 @@ async def said(health: Health, words: str) -> str:
             await asyncio.sleep(0.02)
 
 
+async def test_doctor_asks_the_registry(tmp_path: Path) -> None:
+    server = LocalRegistry(user_info="worker:right")
+    server.put(TEXT)
+    async with server.running() as url:
+        for password, good in (("right", True), ("wrong", False)):
+            info = {"SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO": f"worker:{password}"}
+            settings = settings_of(tmp_path / "home", url, **info)
+            await send(settings, [])
+            environment = os.environ | info | {"SCHEMA_REGISTRY_URL": url}
+            told = await command("doctor", "--json", home=tmp_path / "home", env=environment)
+            (found,) = [part for part in map(json.loads, told) if part["part"] == "registry"]
+            assert found["good"] is good
+            assert url in found["says"]
+
+
+async def command(*arguments: str, home: Path, env: Mapping[str, str] = os.environ) -> list[bytes]:
+    """The lines a command of `attestream` prints."""
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("attestream")),
+        *(*arguments, "--dir", str(home)),
+        stdout=asyncio.subprocess.PIPE,
+        env=env,
+    )
+    told, _ = await process.communicate()
+    return told.splitlines()
+
+
 async def test_the_command_line_reads_both_framings(tmp_path: Path) -> None:
     server, events = LocalRegistry(), plain(3)
     async with server.running() as url:
         settings = settings_of(tmp_path / "home", url)
         await send(settings, framed(events, server, server.put(TEXT)))
         await run_once(settings)
-    process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("attestream")),
-        *("alerts", "tail", "--dir", str(tmp_path / "home"), "-n", "100", "--json"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    told, _ = await process.communicate()
-    found = [json.loads(line)["alert_id"] for line in told.splitlines()]
+    told = await command("alerts", "tail", "-n", "100", "--json", home=tmp_path / "home")
+    found = [json.loads(line)["alert_id"] for line in told]
     assert found == await alert_ids(settings)
