@@ -49,6 +49,7 @@ class PartitionSealer:
         self._health = health
         self._clock = clock
         self._posted: Posted | None = None
+        self._has_passed = True  # what the posted offset says it has
         self._asked: Posted | None = None  # last asked for: posted, or perhaps posted
         self.part: Part = ("sealer", world.source.topic, world.source.partition)
         self._session: Session | None = None
@@ -236,6 +237,10 @@ class PartitionSealer:
             # Recovery tells a gap from markers, and a cut of what is sealed from one behind it.
             raise TransientError(str(error)) from error
         refuse_cut(self._world, s, await self._watch.epochs.admit(fetched))
+        if fetched.records and self._posted and fetched.records[0].offset < self._posted.offset:
+            # Where the posted position passed markers, another leader has records.
+            self._has_passed = False
+            s.committed_more.set()
         return fetched
 
     async def _commit(self, s: Session, plan: Plan | None, offset: int) -> None:
@@ -307,8 +312,9 @@ class PartitionSealer:
         if self._posted is not None:
             if posted.size < self._posted.size:
                 return  # of a log that lost its end: what is restored leads to what is posted
-            posted = posted._replace(offset=max(posted.offset, self._posted.offset))
+            if self._has_passed:
+                posted = posted._replace(offset=max(posted.offset, self._posted.offset))
         if posted != self._posted:
             self._asked = posted
             await self._world.source.post(posted)
-            self._posted = posted
+            self._posted, self._has_passed = posted, True

@@ -310,3 +310,26 @@ async def test_orders_that_cannot_be_read_hold_up_no_sealing(scene: Scene) -> No
     await scene.restart()
     scene.produce(2)
     await scene.sealed()
+
+
+@on_stage
+async def test_a_position_behind_markers_is_taken_back_where_records_stand_now(
+    scene: Scene,
+) -> None:
+    """Else retention could pass a record, and the position would still call it a marker."""
+    await scene.start()
+    scene.produce(1)
+    scene.produce_aborted()
+    await scene.sealed()
+    await scene.posted(offset=3)
+    scene.kill()
+    scene.cut_source(1, regrow=3)
+    scene.world.network.unreachable = {"records", "records commit"}
+    await scene.restart()
+    await scene.until(lambda: scene.log.group.posted == (1, 1, scene.log.laws.roots[1]), "back")
+    scene.kill()
+    scene.trim(2)
+    scene.world.network.unreachable = set()
+    await scene.restart()
+    assert await scene.stops() == "gap"
+    assert len(scene.log.laws.leaves) == 1

@@ -165,7 +165,9 @@ class Actions:
         low, end = max(d.source.start, d.laws.next_offset - 4), d.source.high_watermark
         if d.laws.has_begun and low < end:
             self._source_changed(d, "cut")
-            d.source.cut(self._world.chance.randrange(low, end))
+            at = self._world.chance.randrange(low, end)
+            d.laws.cut_at = at if d.laws.cut_at is None else min(at, d.laws.cut_at)
+            d.source.cut(at)
             d.laws.source_lost(d.source.start, d.source.readable(d.source.start))
             self.records(d, self._world.chance.randrange(5))
 
@@ -208,7 +210,14 @@ class Actions:
     def _may_trim(self, d: Deployment) -> int:
         laws, posted = d.laws, d.group.posted
         passed = posted.offset if posted and posted.size == len(laws.leaves) else 0
-        return max(d.source.start, min(max(laws.next_offset, passed), d.source.end))
+        most = min(max(laws.next_offset, passed), d.source.end)
+        if laws.cut_at is not None and not self._is_judged(d):
+            # Retention is longer than a sealer takes to look: it does not pass what nobody saw.
+            most = min(most, laws.cut_at)
+        return max(d.source.start, most)
+
+    def _is_judged(self, d: Deployment) -> bool:
+        return bool(immediate(AnchorStore(self._world.store, retain_days=1).verdicts(d.origin)))
 
     def _anyone(self) -> Worker:
         workers = self._world.workers

@@ -119,6 +119,7 @@ class LogLaws:
     broken: str = ""
     has_begun: bool = False
     damaged_at: float = 0.0  # when the source was changed last
+    cut_at: int | None = None  # the lowest offset it was cut at
     _first: int | None = None
     _trail: Trail = field(init=False)
     _frontier: Frontier = field(default_factory=Frontier)

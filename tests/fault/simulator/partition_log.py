@@ -166,7 +166,8 @@ class PartitionLog:
     def _tell(self) -> None:
         end = self.end
         if self.on_readable is not None:
-            for offset in range(self._told, end):
+            # What retention passed while it was undecided, nobody ever reads.
+            for offset in range(max(self._told, self.start), end):
                 record = self._entries[offset].record
                 if self._is_readable[offset] and record is not None:
                     self.on_readable(record)
