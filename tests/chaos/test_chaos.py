@@ -145,7 +145,7 @@ def wait_drained(storm: Storm, feeder: Feeder) -> None:
         )
 
     try:
-        wait_until(drained, 60, "not all was sealed")
+        wait_until(drained, 120, "not all was sealed")
         wait_until(lambda: all(w.ready() for w in storm.running), 30, "not all are ready")
     except AssertionError as failure:
         for worker in storm.running:

@@ -112,6 +112,23 @@ def test_logs_cut_longer_than_equal_to_and_shorter_than_their_anchors_heal_from_
         assert all(whole(deployment, topic, 10) for topic in topics)
 
 
+@pytest.mark.long
+def test_a_log_cut_between_records_and_their_commit_hangs_and_says_how_to_end_it(
+    tmp_path: Path,
+) -> None:
+    with sealing(tmp_path) as (kafka, deployment):
+        hanging, other = deployment.decisions, deployment.memory
+        seal(deployment, {hanging: 3, other: 3})
+        rows = read_all(deployment.bootstrap, deployment.audit(hanging), 0)
+        last = max(m.offset() or 0 for m in rows if (m.value() or b"")[2:10] == RECORD)
+        cut(kafka, {deployment.audit(hanging): last})
+        produce(deployment, other, [b"goes on"])
+        worker = deployment.start_worker("sealer")
+        words = "a transaction hangs"
+        stops(deployment, worker, {hanging: ("hanging_transaction", words)})
+        assert whole(deployment, other, 4)
+
+
 def test_a_log_cut_heals_from_the_archive_where_the_source_is_gone_and_stops_where_both_are(
     tmp_path: Path,
 ) -> None:
