@@ -33,7 +33,7 @@ from streams.segments import Block, SegmentReader, digest_block
 __all__ = ["ALONE", "Digested", "Digests", "cores", "received", "serve"]
 
 BLOCKS_AHEAD = 3  # for each process
-BLOCKS_ALONE = 12  # a file this short is read before processes would have started
+BLOCKS_ALONE = 12  # so much is read before processes would have started
 FAILURES_MAX = 3  # of processes; then all work is done here
 HEAD = struct.Struct("<QQ")  # rows and bytes of a block
 SERVE = """\
@@ -69,7 +69,7 @@ class Digests:
     """Reads segment files on several cores; a context manager."""
 
     def __init__(self, jobs: int = 1) -> None:
-        """Processes are started once a file is long enough for them.
+        """Processes are started once there is enough to read for them.
 
         Args:
             jobs: how many; with 1 there is none, and the work is done here.
@@ -77,7 +77,7 @@ class Digests:
         self._jobs = jobs
         self._threads: ThreadPoolExecutor | None = None
         self._idle: SimpleQueue[_Process | None] = SimpleQueue()
-        self._failures = 0
+        self._failures = self._blocks = 0
 
     def __enter__(self) -> Self:
         """Nothing is started yet."""
@@ -97,8 +97,9 @@ class Digests:
     def of(self, reader: SegmentReader) -> Iterator[Digested]:
         """All rows of a file, in order. Raises BreakError as `SegmentReader.batches` does."""
         ahead: deque[tuple[Block, Future[list[Part] | None]]] = deque()
-        for number, piece in enumerate(_pieces(reader)):
-            if isinstance(piece, Block) and number >= BLOCKS_ALONE and self._has_help():
+        for piece in _pieces(reader):
+            self._blocks += 1
+            if isinstance(piece, Block) and self._blocks > BLOCKS_ALONE and self._has_help():
                 ahead.append((piece, self._ask(piece)))
                 if len(ahead) > BLOCKS_AHEAD * self._jobs:
                     yield from _answered(reader, *ahead.popleft())

@@ -154,6 +154,26 @@ def test_short_file_starts_no_process(tmp_path: Path, monkeypatch: pytest.Monkey
         assert verdict_of_file(tmp_path / "log.avro", file_of(rows), digests).size == 40
 
 
+def test_many_short_files_are_read_by_processes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digesting, "BLOCKS_ALONE", 12)
+    asked: list[Block] = []
+    digest = digesting._Process.digest
+
+    def counted(process: digesting._Process, block: Block) -> object:
+        asked.append(block)
+        return digest(process, block)
+
+    monkeypatch.setattr(digesting._Process, "digest", counted)
+    with Digests(2) as digests:
+        for number in range(5):
+            rows = log_of(40).rows
+            verdict = verdict_of_file(tmp_path / f"{number}.avro", file_of(rows), digests)
+            assert (verdict.size, verdict.breaks) == (40, ())
+    assert asked
+
+
 def test_what_a_process_serves_is_what_is_digested_here() -> None:
     reader = SegmentReader(io.BytesIO(file_of(log_of(100).rows)))
     blocks = [piece for piece in reader.pieces() if isinstance(piece, Block)]
