@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas.alerts import AnomalyAlert, Evidence
-from schemas.codec import decode_alert
+from schemas.codec import BUILT_IN, WriterSchema, decode_alert
 from schemas.errors import RejectedInput
+from schemas.framing import ReferenceKind, SchemaReference
 from schemas.ocsf import alert_in
+from schemas.record_types import ALERT, RECORD_TYPES
 from schemas.records import Record
 from streams.audit.checkpoint import CheckpointText
 from streams.audit.leaf import leaf_entry, leaf_hash
@@ -258,9 +260,19 @@ def _alert_in(value: bytes) -> AnomalyAlert:
     try:
         if value[:1] == b"{":
             return alert_in(json.loads(value))
-        return decode_alert(Record(0, 0, None, value))
+        return decode_alert(Record(0, 0, None, value), _AlertsOfToday())
     except (RejectedInput, ValueError, RecursionError) as error:
         raise SourceUnreadableError(f"no alert: {error}") from error
+
+
+class _AlertsOfToday:
+    """Without its registry an id says nothing: what it frames is read as an alert of today."""
+
+    def find(self, reference: SchemaReference) -> WriterSchema | None:
+        if reference.kind is not ReferenceKind.FINGERPRINT:
+            ours = RECORD_TYPES[ALERT].fingerprint
+            reference = SchemaReference(ReferenceKind.FINGERPRINT, ours)
+        return BUILT_IN.find(reference)
 
 
 def _trust(keys: str | TrustedKeys | None, anchors: Iterable[str]) -> Trust:

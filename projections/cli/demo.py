@@ -79,8 +79,9 @@ class Demo:
             shutil.rmtree(self._folder)
         self._folder.mkdir(parents=True)
         (self._folder / MARK).write_text("made by `attestream demo`, and replaced by the next\n")
-        # The embedded engine, whatever broker the environment names.
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("KAFKA", "S3", "AUDIT"))}
+        # The embedded engine, whatever broker or registry the environment names.
+        others = ("KAFKA", "S3", "AUDIT", "SCHEMA_REGISTRY")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         kept |= {"ATTESTREAM_HOME": str(self._folder), "ATTESTREAM_SEGMENT_RECORDS": "2000"}
         os.environ.clear()
         os.environ.update(kept)

@@ -69,7 +69,11 @@ def test_a_good_alert_is_verified_with_the_keys_alone() -> None:
     ) == (checkpoint)
 
 
-@pytest.mark.parametrize("encode", [encode_alert, encode_finding], ids=["avro", "ocsf"])
+@pytest.mark.parametrize(
+    "encode",
+    [encode_alert, lambda alert: encode_alert(alert, 7), encode_finding],
+    ids=["avro", "avro by a registry's id", "ocsf"],
+)
 def test_bytes_are_verified_as_they_came(encode: Callable[[AnomalyAlert], bytes]) -> None:
     assert attestream.verify_alert(encode(alert()), keys=KEYS).size == SIZE
     with pytest.raises(attestream.BreakError, match="altered at index 5"):
