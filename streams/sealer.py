@@ -113,7 +113,10 @@ class PartitionSealer:
             await writer.confirm()
         except FencedError:
             return await self._still_owner()
-        except (OutcomeUnknownError, TransientError):
+        except (OutcomeUnknownError, TransientError, SettingsError) as error:
+            # SettingsError: it may not ask. Nobody else's partition stops for that.
+            if not self._is_stopped:
+                self._health.waiting(self.part, str(error))
             return True
         if self._is_stopped:
             self._health.released(self.part)  # another reason, perhaps

@@ -50,6 +50,10 @@ ERRORS: dict[str, tuple[type[Exception], ...]] = {
         errors.NotLeaderForPartitionError,
         errors.TopicAuthorizationFailedError,
     ),
+    "AIOKafkaProducer.send_offsets_to_transaction": (
+        errors.GroupAuthorizationFailedError,
+        errors.GroupCoordinatorNotAvailableError,
+    ),
     "AIOKafkaConsumer.commit": (
         errors.CommitFailedError,
         errors.IllegalStateError,
@@ -290,3 +294,48 @@ async def test_every_call_that_fails_leaves_one_history(
     with capsys.disabled():
         print(f"\n{fate}: {len(found)} strikes at {len(seen)} calls: {', '.join(sorted(seen))}")
     assert await outlive_all(kafka, tmp_path, found) == []
+
+
+async def judged_a_gap(kafka: KafkaBroker, folder: Path) -> KafkaSealing:
+    """A log whose source lost records before they were sealed."""
+    sealing = await made(kafka, folder)
+    await live(kafka, sealing, 7, None)
+    await feed(kafka, sealing.topic, 3)
+    await kafka.trim(sealing.topic, 0, 10)
+    return sealing
+
+
+async def stop(sealing: KafkaSealing, calls: Calls | None) -> None:
+    """Run a sealer until it stops by its verdict, or until the strike ended it."""
+    LIFE.set(calls)
+    async with sealing.sealing() as (running, health), asyncio.timeout(40):
+        LIFE.set(None)
+        while not stopped(health):
+            if running.done():
+                running.result()
+            await asyncio.sleep(0.05)
+        (part,) = health.parts.values()
+        assert part.kind == "gap", part
+
+
+async def test_a_verdict_is_reached_whatever_fails_on_its_way(
+    kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    calls = Calls()
+    await stop(await judged_a_gap(kafka, tmp_path), calls)
+    confirming = "AIOKafkaProducer.send_offsets_to_transaction"
+    chosen = [case for case in cases(calls.seen) if case.call == confirming]
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(case: Case) -> None:
+        async with room:
+            sealing = await judged_a_gap(kafka, tmp_path)
+            # The worker lives on, with its other partitions: nothing comes out of it.
+            await stop(sealing, Calls(Strike(case.call, 1, case.when, case.error)))  # type: ignore[arg-type]
+            assert await sealed(kafka, sealing, 8)
+
+    assert chosen
+    raised = [case for case in chosen if fate_of(case) == "Raised"]
+    failures = await asyncio.gather(*map(one, raised), return_exceptions=True)
+    told = [f"{c}: {f!r}" for c, f in zip(raised, failures, strict=True) if f is not None]
+    assert told == []
