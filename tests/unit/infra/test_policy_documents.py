@@ -282,6 +282,50 @@ def test_nobody_is_given_what_destroys() -> None:
             assert found <= ({"kms:DisableKey"} if document == "signing-key" else set()), document
 
 
+READING = {
+    *("s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention", "s3:GetObjectVersion"),
+    *("s3:ListBucket", "s3:ListBucketVersions", "kms:Decrypt"),
+}
+LOOKING = {
+    *("s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning"),
+    "s3:GetLifecycleConfiguration",
+}
+GIVEN = {
+    "writer": READING
+    | LOOKING
+    | {
+        *("s3:PutObject", "s3:PutObjectRetention", "s3:PutObjectLegalHold"),
+        *("s3:AbortMultipartUpload", "kms:GenerateDataKey", "kms:Sign", "kms:GetPublicKey"),
+    },
+    "auditor": READING
+    | LOOKING
+    | {
+        *("s3:GetBucketPolicy", "s3:GetEncryptionConfiguration"),
+        *("s3:GetReplicationConfiguration", "kms:DescribeKey", "kms:GetPublicKey"),
+    },
+    "audit-admin": (READING | {"s3:PutObjectLegalHold"}) - {"s3:GetObject"},
+    "replication": {
+        *("s3:GetReplicationConfiguration", "s3:ListBucket", "s3:GetObjectVersionForReplication"),
+        *("s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging", "s3:GetObjectRetention"),
+        *("s3:GetObjectLegalHold", "s3:ReplicateObject", "s3:ReplicateTags"),
+        *("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"),
+    },
+}
+
+
+@pytest.mark.parametrize("role", GIVEN)
+def test_a_role_is_given_what_it_needs_and_no_more_though_a_bucket_would_deny_it(
+    role: str,
+) -> None:
+    given = {
+        action
+        for statement in OWN[role]["Statement"]
+        if statement["Effect"] == "Allow"
+        for action in listed(statement["Action"])
+    }
+    assert given == GIVEN[role]
+
+
 def test_a_statement_for_everybody_denies() -> None:
     for _, statement in statements():
         if statement.get("Principal") == "*":
