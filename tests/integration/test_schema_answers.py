@@ -106,6 +106,7 @@ async def test_an_answer_counts_once_it_is_sealed_and_is_asked_for_once(
                 await answers.know([SEVEN])
             assert name_of(answers) is None
         assert len(await recorded(deployment)) == server.asked["GET /schemas/ids/7"] == 1
+        monkeypatch.undo()
         async with sealing(deployment):
             await answers.know([SEVEN])
         assert name_of(answers) == DECISION
