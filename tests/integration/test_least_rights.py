@@ -142,6 +142,10 @@ def check_logs(secured: SecureKafka, deployment: Deployment) -> None:
     topics = [deployment.audit(source) for source in SOURCES]
     addresses = [f"kafka://{access['KAFKA_BOOTSTRAP_SERVERS']}/{topic}" for topic in topics]
     assert "intact" in auditor.run("verify", *addresses, "--keys", str(keys)).stdout
+    finding = json.loads(auditor.run("alerts", "tail", "--format", "ocsf").stdout.splitlines()[0])
+    asked = ("alerts", "explain", finding["metadata"]["uid"], "--keys", str(keys), "--json")
+    evidence = json.loads(auditor.run(*asked).stdout)["evidence"]
+    assert (evidence["verdict"], evidence["signatures"]) == ("intact", "checked")
     for source in SOURCES:
         for partition in range(deployment.partitions):
             names = (source, deployment.audit(source))

@@ -18,6 +18,8 @@ from tests.support.kafka_broker import KafkaBroker
 EVENTS, MEMORIES, REMEMBERED, PARTITIONS, HITS = 300, 14, 11, 2, 20
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 NOOR = {"tenant": "clinic", "principal": "noor", "k": HITS}
+ODD = {**NOOR, "resource_kind": "chart", "action": "burn", "explain": True}
+ODD_ASKED = ("--principal", "noor", "--kind", "chart", "--action", "burn", "--explain")
 WARD = {
     "tenant": "clinic",
     "namespace": "assistant",
@@ -56,6 +58,12 @@ def test_whoever_is_asked_answers_for_all_or_not_at_all(deployment: Deployment) 
     found = search(deployment, second, "decisions", "--principal", "noor")
     whole = asked(first, "decisions", NOOR)
     assert [json.loads(line) for line in found.stdout.splitlines()] == whole[1]
+    risks = asked(first, "decisions", ODD)
+    assert risks == asked(second, "decisions", ODD)
+    told = search(deployment, first, "decisions", *ODD_ASKED)
+    assert [json.loads(line) for line in told.stdout.splitlines()] == risks[1][:1]
+    assert 0 < risks[1][0]["risk"] < 1
+    assert asked(second, "decisions", NOOR) == whole
     second.end(signal.SIGKILL)
     # Until the group has noticed, and the other half is read again, nobody has it.
     status, body = page(first, "/v1/search/decisions", json.dumps(NOOR).encode())

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,17 @@ def test_nothing_an_alert_says_is_left_out() -> None:
     assert len(changed) > 60
     for alert in changed:
         assert json.loads(encode_finding(alert)) != whole, alert
+
+
+def test_the_bytes_are_those_of_earlier_releases() -> None:
+    golden = Path(__file__).parents[2] / "golden" / "ocsf.json"
+    vectors = json.loads(golden.read_text("utf-8"))
+    assert [vector["name"] for vector in vectors] == ["an alert", "an alert, sealed", "no more"]
+    alerts = [(full_alert(), None), (full_alert(), ("example/alerts/0", 7)), (BARE, None)]
+    for vector, (alert, leaf) in zip(vectors, alerts, strict=True):
+        encoded = encode_finding(alert, leaf)
+        assert json.loads(encoded) == vector["finding"]
+        assert sha256(encoded).hexdigest() == vector["sha256"]
 
 
 def test_one_alert_has_one_encoding() -> None:
