@@ -131,6 +131,8 @@ def _decision(hit: dict[str, Any]) -> str:
     if "risk" in hit:
         seen = f"the principal was seen {hit['principal_seen']} times"
         lines = [f"risk {hit['risk']:.2f}, {seen}", hit["explanation"], hit["formula"]]
+        if hit["not_given"]:
+            lines.append(f"not given, so taken as empty: {', '.join(hit['not_given'])}")
         lines += [f"  {_decision(near)}" for near in hit["neighbours"]]
         return "\n".join(lines)
     return f"{hit['similarity']:.3f}  leaf {hit['index']} ×{hit['count']}  {hit['decision']}"

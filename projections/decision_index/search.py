@@ -67,11 +67,13 @@ def features_asked(query: dict[str, Any]) -> Features:
 def _told(told: Assessment) -> dict[str, Any]:
     _, similarity, novelty, rarity = told.score
     factors = factors_of(similarity, novelty, rarity)
+    asked = told.features._asdict()
     return {
         "similarity": similarity,
         **factors._asdict(),
         "formula": str(factors),
         "principal_seen": told.known,
+        "not_given": [name for name in ("roles", *FIELDS[1:]) if not asked[name]],
         "explanation": explain(told),
         "features": [difference._asdict() for difference in told.differences],
         "neighbours": [_hit(near) for near in told.neighbours],

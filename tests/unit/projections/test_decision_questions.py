@@ -137,6 +137,11 @@ def test_the_answer_holds_every_factor_of_the_risk(features: Features) -> None:
     expected = known().assess(features)
     assert told["risk"] == expected.score.risk
     assert told["principal_seen"] == expected.known
+    assert told["not_given"] == [
+        name
+        for name in ("roles", "principal", "scope", "resource_kind", "resource_id")
+        if not getattr(features, name)
+    ] + [name for name in ("action", "effect") if not getattr(features, name)]
     assert len(told["features"]) == len(expected.differences)
     assert [near["index"] for near in told["neighbours"]] == [n.leaf for n in expected.neighbours]
 
@@ -248,5 +253,6 @@ async def test_the_command_says_the_same_of_a_directory_and_of_a_worker(home: Pa
     assert told["origin"] == ORIGIN
     words = (await asyncio.to_thread(ask, environment(home))).stdout
     assert told["formula"] in words
+    assert (told["not_given"], "taken as empty" in words) == ([], False)
     assert f"risk {told['risk']:.2f}" in words
     assert f"leaf {told['neighbours'][0]['index']}" in words
