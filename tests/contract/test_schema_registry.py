@@ -1,6 +1,7 @@
 """The SchemaRegistry port: only a registry's own word is an answer, everything else waits."""
 
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from streams.registry.confluent import (
     RegistryPatience,
     opened_registry,
 )
+from tests.support.certificates import Authority
 from tests.support.local_registry import Fault, LocalRegistry
 
 TEXT = current_text("authorization_decision")
@@ -133,6 +135,23 @@ async def test_a_file_that_is_no_authority_is_one_sentence(tmp_path: Path) -> No
     with pytest.raises(SettingsError, match="SCHEMA_REGISTRY_SSL_CA_FILE"):
         async with opened_registry(RegistryAddress(urls=("https://x",), ca_file=wrong)):
             pass
+
+
+async def test_the_registry_must_show_a_certificate_that_is_trusted(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.issue("registry"))
+    server = LocalRegistry()
+    server.put(TEXT)
+    async with server.running(context) as url:
+        for ca_file in (authority.certificate, None):
+            address = RegistryAddress(urls=(url,), ca_file=ca_file)
+            async with opened_registry(address, FAST) as registry:
+                if ca_file:
+                    assert (await registry.ask(by_id(1))).text is not None
+                else:
+                    with pytest.raises(SettingsError, match="SCHEMA_REGISTRY_SSL_CA_FILE"):
+                        await registry.ask(by_id(1))
 
 
 @pytest.mark.parametrize(

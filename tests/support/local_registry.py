@@ -6,6 +6,7 @@ one line of JSON, whatever it looked like when it came; errors have the codes of
 
 import asyncio
 import json
+import ssl
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -48,7 +49,7 @@ class LocalRegistry:
     asked: Counter[str] = field(default_factory=Counter)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
+    async def running(self, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         """Served while the context lasts; gives the URL."""
         app = web.Application(middlewares=[self._around], client_max_size=2**22)
         app.router.add_get("/schemas/ids/{id}", self._by_id)
@@ -56,7 +57,7 @@ class LocalRegistry:
             app.router.add_get("/schemas/guids/{guid}", self._by_guid)
         app.router.add_post("/subjects/{subject}", self._look_up)
         app.router.add_post("/subjects/{subject}/versions", self._register)
-        async with served(app) as url:
+        async with served(app, context) as url:
             yield url
 
     @contextmanager
