@@ -56,7 +56,7 @@ def topics_of(roles: Sequence[str], topology: Topology) -> list[str]:
         DEAD_LETTERS: [*events, *dead_letters],
         MEMORY: [topology.audit(topology.memory)],
         TILES: audits,
-        OCSF: [topology.audit(topology.alerts), topology.findings],
+        OCSF: [topology.audit(topology.alerts), topology.ocsf_alerts],
     }
     return sorted({topic for role in roles for topic in needed[role]})
 
@@ -235,8 +235,8 @@ def _ocsf(d: Deployment, answers: SchemaAnswers) -> RoleSpec:
     def make(topic: str, partition: int) -> AnsweredProjection:
         schemas = LogAnswers(answers)
         world = OcsfAlertsWorld(
-            make_writer=lambda: d.engine.writer(topology.findings, partition),
-            make_reader=lambda: d.engine.reader(topology.findings, partition),
+            make_writer=lambda: d.engine.writer(topology.ocsf_alerts, partition),
+            make_reader=lambda: d.engine.reader(topology.ocsf_alerts, partition),
             decode=lambda record: decode_alert(record, schemas),
         )
         inner = OcsfAlerts(world, topology.origin(topic, partition))

@@ -36,7 +36,7 @@ class Topology:
         return f"{self.prefix}attestream.alerts"
 
     @property
-    def findings(self) -> str:
+    def ocsf_alerts(self) -> str:
         """The sealed alerts as OCSF findings, in JSON; derived, and sealed nowhere."""
         return f"{self.prefix}attestream.alerts.ocsf"
 

@@ -156,4 +156,4 @@ class EmbeddedEngine:
             if source in self._topology.events:
                 await self._database.ensure_topic(self._topology.dead_letters(source), count)
         count = self._database.partitions(self._topology.alerts)
-        await self._database.ensure_topic(self._topology.findings, count)
+        await self._database.ensure_topic(self._topology.ocsf_alerts, count)

@@ -91,7 +91,7 @@ def declared_topics(topology: Topology, options: TopicOptions) -> list[DeclaredT
         "alerts": topology.alerts,
         "operations": topology.operations,
         "heads": topology.heads,
-        "findings": topology.findings,
+        "ocsf_alerts": topology.ocsf_alerts,
     }
     events = {row["name"]: names[kind] for kind, row in by_kind.items() if kind in names}
     declared = [
