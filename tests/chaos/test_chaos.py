@@ -119,7 +119,7 @@ def raging(
         feeder.start()
         try:
             storm.start(2)
-            wait_until(lambda: any(w.ready() for w in storm.running), 30, "no worker got ready")
+            wait_until(lambda: any(w.ready() for w in storm.running), 60, "no worker got ready")
             storm.rage()
         finally:
             feeder.stop()
@@ -146,7 +146,7 @@ def wait_drained(storm: Storm, feeder: Feeder) -> None:
 
     try:
         wait_until(drained, 120, "not all was sealed")
-        wait_until(lambda: all(w.ready() for w in storm.running), 30, "not all are ready")
+        wait_until(lambda: all(w.ready() for w in storm.running), 60, "not all are ready")
     except AssertionError as failure:
         for worker in storm.running:
             failure.add_note(f"{worker.log.name}: {worker.status().get('problems')}")

@@ -263,8 +263,8 @@ async def outlive_all(kafka: KafkaBroker, folder: Path, chosen: Sequence[Case]) 
         return ""
 
     told = await asyncio.gather(*(one(case) for case in chosen))
-    # A retry may go another way: the second of a call may stay out. Most of them may not.
-    assert len(missed) <= len(chosen) // 10, missed
+    # A life may go another way: the third of a call may stay out. Most of them may not.
+    assert len(missed) <= len(chosen) // 5, missed
     return [failure for failure in told if failure]
 
 
