@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from projections.ports import Position, SealedBatch
 from projections.runner import SealedWalk
 from schemas.audit_values import decode_content
-from schemas.catalogue import fingerprint, parse_text
+from schemas.catalogue import canonical_form, parse_text
 from schemas.codec import WriterSchema, decode_schema_answer, writer_schema
+from schemas.compatibility import reading_problems
 from schemas.errors import DecodeError, RejectedInput
 from schemas.framing import ReferenceKind, SchemaReference
+from schemas.record_types import RECORD_TYPES, RecordType
 from schemas.records import Plain, Record
 from schemas.schema_answers import SchemaAnswer
 from streams.audit.note import TrustedKeys
@@ -50,7 +52,7 @@ class SealedAnswers:
         return self._answers
 
     def id_of(self, schema_fingerprint: bytes) -> int | None:
-        """The id first recorded for a schema of ours."""
+        """The id first recorded for a schema of ours as it is today."""
         return self._ids.get(schema_fingerprint)
 
     async def follow(self, reader: PartitionReader) -> None:
@@ -90,10 +92,19 @@ class SealedAnswers:
                 schema = writer_schema(answer.text)
             except DecodeError:
                 schema = None
-            if schema and schema.read and answer.about.kind is ReferenceKind.ID:
-                number = int.from_bytes(answer.reference, "big")
-                self._ids.setdefault(fingerprint(parse_text(answer.text)), number)
+            if schema and answer.about.kind is ReferenceKind.ID:
+                self._keep_id(answer, RECORD_TYPES.get(schema.name))
         self._answers[answer.about] = schema
+
+    def _keep_id(self, answer: SchemaAnswer, ours: RecordType | None) -> None:
+        schema = parse_text(answer.text or "")
+        # Canonical forms leave out logical types: what is written by it must be read back by it.
+        if (
+            ours is not None
+            and canonical_form(schema) == ours.form
+            and not reading_problems(schema, ours.schema)
+        ):
+            self._ids.setdefault(ours.fingerprint, int.from_bytes(answer.reference, "big"))
 
 
 def _answer_in(content: bytes) -> SchemaAnswer | None:

@@ -189,6 +189,19 @@ async def test_the_id_of_a_derived_topic_is_recorded_before_it_is_used(
         )
 
 
+async def test_nothing_is_framed_by_an_id_that_would_not_be_read_back(
+    deployment: Deployment,
+) -> None:
+    server = LocalRegistry()
+    lookalike = current_text("anomaly_alert").replace("timestamp-micros", "timestamp-millis")
+    first = server.put(lookalike)
+    async with sealing(deployment), server.running() as url:
+        answers = process(deployment, url)
+        await answers.know([SchemaReference(ReferenceKind.ID, first.to_bytes(4, "big"))])
+        number = await answers.id_of("attestream.alerts", ALERT)
+        assert number not in {None, first}
+
+
 async def test_what_a_derived_topic_holds_makes_nobody_ask(deployment: Deployment) -> None:
     server = LocalRegistry()
     server.put(current_text("anomaly_alert"))
