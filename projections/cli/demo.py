@@ -170,8 +170,9 @@ class Demo:
     def _cheat(self, settings: Settings) -> None:
         from projections.demo import changed_copy, verified  # noqa: PLC0415
 
-        self._title(f"8. Now one byte of record {ALTERED} is changed in a copy of the database")
-        copy = changed_copy(settings, self._folder / "cheated", ALTERED)
+        altered = min(ALTERED, self._count - 1)
+        self._title(f"8. Now one byte of record {altered} is changed in a copy of the database")
+        copy = changed_copy(settings, self._folder / "cheated", altered)
         verdict = verified(copy, self._folder / "keys.txt")
         self._out.print(f"   attestream verify {copy} --keys {self._folder}/keys.txt")
         self._out.print(f"      exit status {verdict.status}: {verdict.text}", markup=False)
