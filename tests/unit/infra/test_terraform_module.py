@@ -232,8 +232,9 @@ def test_the_archive_is_replicated_with_its_own_key_and_without_delete_markers()
 
 def test_the_keys_are_of_the_kinds_the_signer_and_the_bucket_take() -> None:
     keys = {a: b for a, b in ROOT.resources.items() if a.startswith("aws_kms_key.")}
-    assert {b["policy"] for b in keys.values()} == {
-        f"${{module.policies.{name}_key}}" for name in ("archive", "replica", "signing")
+    assert {address: b["policy"] for address, b in keys.items()} == {
+        f"aws_kms_key.{name}": f"${{module.policies.{name}_key}}"
+        for name in ("archive", "replica", "signing")
     }
     signing = keys["aws_kms_key.signing"]
     assert signing["key_usage"] == "SIGN_VERIFY"
