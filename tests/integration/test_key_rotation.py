@@ -156,6 +156,7 @@ def test_key_is_rotated_twice_while_sealing_goes_on(tmp_path: Path) -> None:
     verdict = at.verify()
     assert verdict["verdict"] == "intact"
     assert {log["origin"] for log in verdict["logs"]} == set(ORIGINS)
+    assert {log["roster"] for log in verdict["logs"]} == {"checked"}
 
 
 def test_worker_that_holds_the_operators_key_refuses_to_start(tmp_path: Path) -> None:

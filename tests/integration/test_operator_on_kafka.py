@@ -25,6 +25,7 @@ class Operator:
         self.keys, self.private = folder / "keys", folder / "operator.pem"
         write_new_key(self.keys / "signing.pem")
         deployment.extra["AUDIT_SIGNING_PRIVATE_KEY"] = str(self.keys)
+        deployment.extra["ATTESTREAM_HEADS_S"] = "1"
         made = deployment.run(
             "keys", "generate", deployment.base, "--operator", "--out", str(self.private)
         )
@@ -81,6 +82,8 @@ def test_key_is_rotated_over_two_workers_while_they_seal(
         at.produce(at.decisions, [b"%d" % n for n in range(100)])
         wait_until(lambda: operator.size(origins[1]) == 150, 60, "sealing does not go on")
         assert operator.signers(origins[1]) == 1
+        roster = at.origin(at.heads, 0)
+        wait_until(lambda: operator.size(roster) >= len(origins), 30, "no heads were sealed")
         assert at.end_all(signal.SIGTERM) == {0}
         assert operator.verdict(at.decisions)["verdict"] == "intact"
 
