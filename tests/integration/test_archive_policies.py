@@ -345,6 +345,7 @@ def test_nothing_is_answered_in_the_clear(s3: PolicedS3, who: str) -> None:
 def test_nobody_writes_to_the_replica_or_deletes_from_it(s3: PolicedS3, who: str) -> None:
     client = s3.client(who)
     there = {"Bucket": REPLICA, "Key": "log/x"}
+    assert answer_of(client.put_object, **there, Body=b"") == DENIED
     assert answer_of(client.put_object, **there, Body=b"", **lock()) == DENIED
     assert answer_of(client.delete_object, **there) == DENIED
     lifecycle = {"Bucket": REPLICA, "LifecycleConfiguration": RULES}
