@@ -27,14 +27,21 @@ from streams.audit.sealing import (
     plan_again,
     plan_batch,
 )
-from streams.errors import BreakError, OutcomeUnknownError, RollbackError, SourceChangedError
-from streams.ports import ObjectStore, SourcePartition
+from streams.errors import (
+    BreakError,
+    OutcomeUnknownError,
+    RollbackError,
+    SourceChangedError,
+    TransientError,
+)
+from streams.ports import Fetched, ObjectStore, SourcePartition
 from streams.segments import SegmentReader, parse_object_name, segments_prefix
 from streams.source_checks import NO_EPOCH
 
 __all__ = ["Known", "Lost", "Missing", "Restored", "find_missing"]
 
 WAIT_MS = 50
+EMPTY_ANSWERS = 100
 HASH_BYTES = 32
 
 
@@ -90,11 +97,8 @@ class Lost:
         source = self.source
         while frontier.size < size:
             want = min(most, TRANSACTION_RECORDS_MAX, size - frontier.size)
-            try:
-                fetched = await source.fetch(offset, max_records=want, max_wait_ms=WAIT_MS)
-            except SourceChangedError:
-                return  # it ends before, or retention passes just now
-            if fetched.next_offset == offset:
+            fetched = await self._page(offset, want)
+            if fetched is None:
                 return
             held = deque(fetched.records)
             while held:
@@ -103,6 +107,25 @@ class Lost:
                 frontier = plan.frontier
                 yield Restored(plan, batch[-1].offset + 1, fetched.epoch)
             offset = fetched.next_offset
+
+    async def _page(self, offset: int, most: int) -> Fetched | None:
+        """Some of the source from `offset` on, None where it ends before or there."""
+        source = self.source
+        for _ in range(EMPTY_ANSWERS):
+            try:
+                fetched = await source.fetch(offset, max_records=most, max_wait_ms=WAIT_MS)
+            except SourceChangedError as error:
+                now = await source.bounds()
+                if offset < now.start:
+                    raise TransientError(f"retention passes what is restored: {error}") from error
+                if offset <= now.high_watermark:
+                    raise
+                return None
+            if fetched.next_offset > offset:
+                return fetched
+            if offset >= (await source.bounds()).end:
+                return None
+        raise TransientError(f"{source.topic}/{source.partition} answers nothing at {offset}")
 
     async def _from_archive(self, size: int, most: int) -> AsyncIterator[Restored]:
         frontier = self.frontier

@@ -13,20 +13,49 @@ from streams.audit.checkpoint import parse_checkpoint
 from streams.audit.note import TrustedKeys
 from streams.audit.recovery import LogTail, log_tail
 from streams.audit.trail import Trail
-from streams.errors import BreakError
-from streams.ports import Bounds, PartitionReader
+from streams.errors import BreakError, SourceChangedError, TransientError
+from streams.ports import Bounds, Fetched, PartitionReader
 
-__all__ = ["check_rules", "find_record", "last_records", "read_range", "read_tail"]
+__all__ = [
+    "check_rules",
+    "find_record",
+    "last_records",
+    "read_page",
+    "read_range",
+    "read_tail",
+]
 
 FIRST_WINDOW = 64  # offsets read back at first; ×16 until enough is in hand
 PAGE_RECORDS = 2000
 
 
+async def read_page(
+    reader: PartitionReader, low: int, end: int, *, most: int = PAGE_RECORDS
+) -> Fetched:
+    """Some records from `low` on, of a partition that was seen to reach to `end`.
+
+    Raises:
+        TransientError: it does not any more, so that waiting for the rest would have no end.
+    """
+    try:
+        fetched = await reader.fetch(low, max_records=most, max_wait_ms=50)
+    except SourceChangedError as error:
+        now = await reader.bounds()
+        if now.start <= low <= now.high_watermark:
+            raise
+        raise TransientError(f"read while it changed: {error}") from error
+    if fetched.next_offset == low and (await reader.bounds()).end < end:
+        raise TransientError(
+            f"{reader.topic}/{reader.partition} reached to offset {end} and ends before it now"
+        )
+    return fetched
+
+
 async def read_range(reader: PartitionReader, low: int, end: int) -> list[Record]:
-    """Every committed record of [low, end)."""
+    """Every committed record of [low, end). Raises as `read_page`."""
     rows: list[Record] = []
     while low < end:
-        fetched = await reader.fetch(low, max_records=PAGE_RECORDS, max_wait_ms=50)
+        fetched = await read_page(reader, low, end)
         rows += [r for r in fetched.records if r.offset < end]
         low = fetched.next_offset
     return rows
@@ -77,7 +106,7 @@ async def check_rules(
     trail = Trail(*log, opening.checkpoint)
     low = opening.low
     while low < bounds.end:
-        fetched = await audit.fetch(low, max_records=PAGE_RECORDS, max_wait_ms=50)
+        fetched = await read_page(audit, low, bounds.end)
         for row in fetched.records:
             if row.offset >= bounds.end:
                 return
@@ -95,7 +124,7 @@ async def _opening(audit: PartitionReader, bounds: Bounds, size: int) -> _Openin
         low = max(bounds.start, bounds.end - back)
         found, indexes = None, set[int]()
         while low < bounds.end:
-            fetched = await audit.fetch(low, max_records=PAGE_RECORDS, max_wait_ms=50)
+            fetched = await read_page(audit, low, bounds.end)
             low = fetched.next_offset
             for row in fetched.records:
                 value = _value(row)
@@ -128,7 +157,7 @@ async def find_record(audit: PartitionReader, index: int) -> tuple[Record, Audit
     bounds = await audit.bounds()
     offset = bounds.start
     while offset < bounds.end:
-        rows = await audit.fetch(offset, max_records=256, max_wait_ms=50)
+        rows = await read_page(audit, offset, bounds.end, most=256)
         offset = rows.next_offset
         for row in rows.records:
             found = _audit_record(row)

@@ -14,6 +14,7 @@ from streams.errors import (
     SourceChangedError,
     TransientError,
 )
+from streams.history import read_page
 from streams.leader_epochs import LeaderEpochs
 from streams.ports import Bounds, Clock
 from streams.recovery import LogWorld, check_identity, check_not_forked
@@ -106,7 +107,8 @@ class SealingWatch:
         )
 
     async def _holds(self, written: Written) -> bool:
-        fetched = await self._world.audit.fetch(written.offset, max_records=1, max_wait_ms=50)
+        audit = self._world.audit
+        fetched = await read_page(audit, written.offset, written.offset + 1, most=1)
         return [(r.offset, r.value) for r in fetched.records] == [written]
 
 

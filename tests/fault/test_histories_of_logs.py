@@ -115,6 +115,23 @@ async def test_an_idle_sealer_notices_a_suffix_that_is_lost(scene: Scene) -> Non
 
 
 @on_stage
+async def test_an_end_of_the_right_length_with_something_else_in_it_is_noticed(
+    scene: Scene,
+) -> None:
+    """The last commit's marker is lost, and an operator's abort takes its offset."""
+    await scene.start()
+    scene.produce(2)
+    await scene.sealed()
+    whole = scene.log.audit.high_watermark
+    scene.cut_audit(whole - 1)
+    scene.log.coordinator.abort_hanging()
+    assert scene.log.audit.bounds().end == whole
+    assert not scene.log.laws.is_sealed
+    await asyncio.sleep(MINUTE_S)
+    await scene.sealed()
+
+
+@on_stage
 async def test_an_idle_sealer_notices_what_somebody_else_appended(scene: Scene) -> None:
     await scene.start()
     scene.produce(5)

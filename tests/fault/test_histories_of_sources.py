@@ -99,6 +99,24 @@ async def test_what_was_fetched_before_a_cut_is_not_followed_by_what_came_after_
 
 
 @on_stage
+async def test_what_was_restored_counts_as_looked_through(scene: Scene) -> None:
+    """A log gets its end back from its source, and then the source is cut within that."""
+    await scene.start()
+    scene.produce(1)
+    await scene.sealed()
+    first = scene.log.audit.high_watermark
+    scene.produce(5)
+    await scene.sealed()
+    scene.kill()
+    scene.cut_audit(first)
+    await scene.restart()
+    await scene.sealed()
+    scene.cut_source(3, regrow=5)
+    assert await scene.stops() == "source_changed"
+    assert len(scene.log.laws.leaves) == 6
+
+
+@on_stage
 async def test_a_cut_is_noticed_although_nothing_new_is_produced(scene: Scene) -> None:
     await scene.start()
     scene.produce(3)
