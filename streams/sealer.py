@@ -139,7 +139,7 @@ class PartitionSealer:
             await self._world.source.post(posted)
         except NotOwnerError:
             return False
-        except TransientError:
+        except (TransientError, SettingsError):
             return True
         return True
 

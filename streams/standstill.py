@@ -8,7 +8,12 @@ mended it in Kafka.
 
 import asyncio
 
-from streams.errors import OutcomeUnknownError, TransientError, VerificationError
+from streams.errors import (
+    OutcomeUnknownError,
+    SettingsError,
+    TransientError,
+    VerificationError,
+)
 from streams.recovery import LogWorld
 from streams.telemetry.logs import get_log
 from streams.verdicts import StandingVerdictError, Verdict
@@ -41,7 +46,12 @@ class Standstill:
         while True:
             try:
                 await self._world.anchors.keep_verdict(self._world.origin, verdict)
-            except (TransientError, OutcomeUnknownError, VerificationError) as error:
+            except (
+                TransientError,
+                OutcomeUnknownError,
+                SettingsError,
+                VerificationError,
+            ) as error:
                 log.warning("verdict not kept yet", origin=self._world.origin, why=str(error))
                 await asyncio.sleep(RETRY_S)
             else:
@@ -50,7 +60,7 @@ class Standstill:
     async def _is_answered(self, verdict: Verdict) -> bool:
         try:
             history = await self._world.trust.refresh()
-        except TransientError:
+        except (TransientError, SettingsError):
             return False
         origin = self._world.origin
         return history.fork(origin) is not None or verdict.is_answered(origin, history)
