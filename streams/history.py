@@ -19,6 +19,7 @@ from streams.ports import Bounds, Fetched, PartitionReader
 __all__ = [
     "check_rules",
     "find_record",
+    "last_leaves",
     "last_records",
     "read_page",
     "read_range",
@@ -150,6 +151,12 @@ async def last_records(reader: PartitionReader, count: int) -> list[Record]:
         if len(rows) >= count or low == bounds.start:
             return rows[-count:] if count else []
         back *= 16
+
+
+async def last_leaves(audit: PartitionReader, count: int) -> list[AuditRecord]:
+    """The audit records among the last `count` records of a log; what is unreadable is no leaf."""
+    values = [_audit_record(row) for row in await last_records(audit, count)]
+    return [value for value in values if value is not None]
 
 
 async def find_record(audit: PartitionReader, index: int) -> tuple[Record, AuditRecord] | None:

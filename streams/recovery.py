@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from streams.anchors import AnchorStore, Claim
 from streams.audit.checkpoint import CheckpointText, joined_notes, make_note, open_note
@@ -29,7 +30,7 @@ from streams.errors import (
     VerificationError,
 )
 from streams.healing import Known, Lost, Missing, find_missing
-from streams.history import check_rules, read_tail
+from streams.history import check_rules, last_leaves, read_tail
 from streams.ports import (
     Bounds,
     PartitionReader,
@@ -38,12 +39,21 @@ from streams.ports import (
     SourcePartition,
     TopicFacts,
 )
-from streams.source_checks import compare_with_source
+from streams.source_checks import Compared, compare_with_source
 from streams.trust import Trust
 from streams.verdicts import StandingVerdictError
 
-__all__ = ["LogWorld", "Recovered", "check_identity", "check_not_forked", "recover", "signed_note"]
+__all__ = [
+    "Doubts",
+    "LogWorld",
+    "Recovered",
+    "check_identity",
+    "check_not_forked",
+    "recover",
+    "signed_note",
+]
 
+START_RECORDS, CUT_RECORDS = 1_000, 20_000  # compared with the source
 MARKERS_WAIT_S = 15.0  # a predecessor's abort markers may still be on their way
 
 
@@ -67,6 +77,13 @@ class LogWorld:
     def keys(self) -> TrustedKeys:
         """Whose signatures count, as last read."""
         return self.trust.history.keys
+
+
+class Doubts(NamedTuple):
+    """`log`: it may have lost its end. `source`: it was cut, behind what is sealed."""
+
+    log: bool = False
+    source: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +134,16 @@ async def signed_note(world: LogWorld, frontier: Frontier) -> str:
 
 
 async def recover(
-    world: LogWorld, writer: PartitionWriter, *, is_doubted: bool = False
+    world: LogWorld,
+    writer: PartitionWriter,
+    doubts: Doubts = Doubts(),  # noqa: B008 - immutable
 ) -> Recovered:
     """Steps 1 to 6: fence, read back, claim, compare. Ends ready to append.
 
     Args:
         world: the log's surroundings.
         writer: a writer that was never started.
-        is_doubted: something told that the log may have lost its end since.
+        doubts: what something told since the last recovery.
 
     Raises:
         VerificationError: the verdict that stops the partition.
@@ -146,11 +165,11 @@ async def recover(
     begin = tail.records[-1].source.offset + 1 if tail.records else claim.first_offset
     try:
         _check_prefixes(world.origin, tail, known)
-        if found and (is_doubted or any(one.size > tail.committed.size for one in known)):
+        if found and (doubts.log or any(one.size > tail.committed.size for one in known)):
             # What the lost end decided may be undone before it: an aborted transaction can revive.
             size = anchor.size if anchor else 0
             await check_rules(world.audit, bounds, (world.origin, world.keys), size)
-        compared = await compare_with_source(world.origin, world.source, tail.records)
+        compared = await _compared(world, tail, doubts)
         missing = await find_missing(_lost(world, tail, begin), known)
         reached = Posted(begin, tail.committed.size, tail.committed.root())
         if missing:
@@ -172,6 +191,15 @@ async def recover(
         audit_end=bounds.end,
         posted=posted,
     )
+
+
+async def _compared(world: LogWorld, tail: LogTail, doubts: Doubts) -> Compared:
+    # Not the last leaf alone: a cut can change what lies before it, and revive what was aborted
+    # between two leaves, as far back as a transaction lasts.
+    count = CUT_RECORDS if doubts.source else START_RECORDS
+    before = await last_leaves(world.audit, count)
+    await compare_with_source(world.origin, world.source, before)
+    return await compare_with_source(world.origin, world.source, tail.records)
 
 
 async def check_not_forked(world: LogWorld) -> None:

@@ -23,9 +23,9 @@ from streams.errors import (
     VerificationError,
 )
 from streams.ports import Clock, Fetched, PartitionWriter, Posted
-from streams.recovery import LogWorld, Recovered, recover, signed_note
+from streams.recovery import Doubts, LogWorld, Recovered, recover, signed_note
 from streams.sealing_session import Note, SealerLimits, Session, ended, side_by_side
-from streams.sealing_watch import SealingWatch, is_rotated, refuse_cut
+from streams.sealing_watch import SealingWatch, SourceCutError, is_rotated, refuse_cut
 from streams.standstill import Standstill
 from streams.tasks import any_of
 from streams.telemetry import metrics
@@ -54,7 +54,7 @@ class PartitionSealer:
         self.part: Part = ("sealer", world.source.topic, world.source.partition)
         self._session: Session | None = None
         self._is_stopped = False  # and told so
-        self._is_doubted = False  # the log may have lost its end since
+        self._doubts = Doubts()
         self._watch = SealingWatch(world, health, clock, self.part)
         self._standstill = Standstill(world)
         labels = (world.source.topic, str(world.source.partition))
@@ -84,8 +84,8 @@ class PartitionSealer:
         writer = self._world.make_writer()
         self._session = None
         try:
-            found = await recover(self._world, writer, is_doubted=self._is_doubted)
-            self._is_doubted = False
+            found = await recover(self._world, writer, self._doubts)
+            self._doubts = Doubts()
             await self._seal(found)
         except NotOwnerError as error:
             log.info("partition let go", origin=self._world.origin, why=str(error))
@@ -96,7 +96,10 @@ class PartitionSealer:
             return await self._still_owner()
         except (OutcomeUnknownError, TransientError, SettingsError) as error:
             # SettingsError: a permission or a topic's limit; an operator may mend it meanwhile.
-            self._is_doubted |= isinstance(error, OutcomeUnknownError)
+            self._doubts = Doubts(
+                self._doubts.log or isinstance(error, OutcomeUnknownError),
+                self._doubts.source or isinstance(error, SourceCutError),
+            )
             if not self._is_stopped:
                 self._health.waiting(self.part, str(error))
             log.warning("recovering", origin=self._world.origin, why=str(error))

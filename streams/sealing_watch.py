@@ -23,11 +23,15 @@ from streams.source_checks import compare_with_source
 from streams.telemetry import metrics
 from streams.telemetry.health import Health, Part
 
-__all__ = ["SealingWatch", "is_rotated", "refuse_cut"]
+__all__ = ["SealingWatch", "SourceCutError", "is_rotated", "refuse_cut"]
 
 RECHECK_S = 60.0
 LAG_S = 1.0
 MARKER_LOOKS = 15
+
+
+class SourceCutError(TransientError):
+    """The source was cut behind what is sealed: read it again, and compare far back."""
 
 
 class SealingWatch:
@@ -128,7 +132,7 @@ def refuse_cut(world: LogWorld, s: Session, cut: int | None) -> None:
 
     Raises:
         SourceChangedError: something sealed is gone.
-        TransientError: only what was fetched and not sealed: read it again.
+        SourceCutError: only what was fetched and not sealed: read it again.
     """
     if cut is None:
         return
@@ -139,7 +143,7 @@ def refuse_cut(world: LogWorld, s: Session, cut: int | None) -> None:
             f"{cut}, while leaf {last.index} was sealed of offset {last.source.offset}: the "
             "source was truncated; keep the log as evidence and begin a new origin"
         )
-    raise TransientError(f"{name} was cut at offset {cut}, behind what is sealed; reading it anew")
+    raise SourceCutError(f"{name} was cut at offset {cut}, behind what is sealed; reading it anew")
 
 
 def _pass_markers(s: Session) -> None:

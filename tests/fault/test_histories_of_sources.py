@@ -7,6 +7,7 @@ no two signed texts of one origin contradict each other: the laws look at every 
 import asyncio
 
 from streams.ports import NewRecord
+from tests.fault.simulator.actions import PRODUCER
 from tests.fault.simulator.scene import Scene, on_stage
 
 MINUTE_S = 70.0
@@ -146,6 +147,19 @@ async def test_an_equal_last_record_does_not_hide_a_cut(scene: Scene) -> None:
     last = scene.log.source.readable()[-1]
     scene.cut_source(1, regrow=1)
     scene.log.source.append([NewRecord(last.timestamp, last.value or b"", last.key)])
+    assert await scene.stops() == "source_changed"
+
+
+@on_stage
+async def test_an_equal_last_record_does_not_hide_a_cut_from_a_start_either(scene: Scene) -> None:
+    await scene.start()
+    scene.produce(3)
+    await scene.sealed()
+    last = scene.log.source.readable()[-1]
+    scene.kill()
+    scene.cut_source(1, regrow=1)
+    scene.log.source.append([NewRecord(last.timestamp, last.value or b"", last.key)])
+    await scene.restart()
     assert await scene.stops() == "source_changed"
 
 
@@ -351,3 +365,23 @@ async def test_a_position_behind_markers_is_taken_back_where_records_stand_now(
     await scene.restart()
     assert await scene.stops() == "gap"
     assert len(scene.log.laws.leaves) == 1
+
+
+@on_stage
+async def test_an_aborted_record_that_a_cut_revives_between_sealed_ones_is_noticed(
+    scene: Scene,
+) -> None:
+    """Its abort marker is cut away, far behind it, and another transaction commits it."""
+    await scene.start()
+    scene.produce(1)
+    scene.produce_in_transaction()
+    scene.produce(1)
+    scene.log.source.mark(PRODUCER, commits=False)
+    await scene.sealed()
+    await scene.posted(offset=4)
+    assert [leaf.source_offset for leaf in scene.log.laws.leaves] == [0, 2]
+    scene.cut_source(3)
+    scene.log.source.mark(PRODUCER, commits=True)
+    scene.produce(1)
+    assert await scene.stops() == "source_changed"
+    assert len(scene.log.laws.leaves) == 2

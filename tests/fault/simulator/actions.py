@@ -199,6 +199,8 @@ class Actions:
             d.laws.sent(d.coordinator.open_rows())
             d.audit.cut(d.audit.high_watermark - self._world.chance.randint(1, 8))
             d.laws.rebuilt(d.audit.readable())
+            if d.coordinator.is_committing and (rows := d.coordinator.open_rows()):
+                d.laws.decided(rows)  # of what is left of it
 
     def _source_changed(self, d: Deployment, damage: str) -> None:
         d.laws.damages.add(damage)

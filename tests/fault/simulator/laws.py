@@ -61,6 +61,12 @@ class Signatures:
         """A leaf made `root` of `before`."""
         self._before[size, root] = before
 
+    def leads(self, later: tuple[int, bytes], earlier: tuple[int, bytes]) -> bool:
+        """Whether the tree of `later` grew from that of `earlier`."""
+        while later[0] > earlier[0] and later in self._before:
+            later = (later[0] - 1, self._before[later])
+        return later == earlier
+
     def signed(self, message: bytes) -> CheckpointText:
         """Take note of a text; it signs every prefix of it as well."""
         text = CheckpointText.parse(message.decode())
@@ -235,14 +241,13 @@ class LogLaws:
     def signing(self, text: CheckpointText) -> None:
         if text.origin != self.origin:
             self.blame(f"signed for {text.origin}")
-        if text.size and (text.size, text.root) not in self.covered:
+        asked = (text.size, text.root)
+        if text.size and not any(self.signatures.leads(one, asked) for one in self.covered):
             self.blame(f"signed size {text.size} before it was posted")
 
     def accepted(self, new: Posted, old: Posted | None, *, is_late: bool) -> None:
         """A position was posted, perhaps by a request that was under way for long."""
         self.covered.add((new.size, new.root))
-        if new.size < len(self.roots) and self.roots[new.size] == new.root:
-            self.covered.update(enumerate(self.roots[: new.size]))
         if self.damages:
             return
         if new.size >= len(self.roots) or self.roots[new.size] != new.root:

@@ -92,9 +92,13 @@ class Scene:
     def produce(self, count: int = 1) -> None:
         self.log.source.append(self._rows(count))
 
+    def produce_in_transaction(self) -> None:
+        """A record that no marker decides yet."""
+        self.log.source.append(self._rows(1), PRODUCER)
+
     def produce_aborted(self) -> None:
         """A record and an abort marker: two offsets that nobody reads."""
-        self.log.source.append(self._rows(1), PRODUCER)
+        self.produce_in_transaction()
         self.log.source.mark(PRODUCER, commits=False)
 
     def trim(self, start: int) -> None:

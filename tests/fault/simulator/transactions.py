@@ -92,6 +92,11 @@ class Coordinator:
         """What no marker decided yet."""
         return self.log.open_rows(PRODUCER)
 
+    @property
+    def is_committing(self) -> bool:
+        """A commit is decided, and its marker on the way."""
+        return self._state == "ending" and self._committed == self._number
+
     def abort_hanging(self) -> None:
         """What an operator does to a transaction that this coordinator does not know of."""
         self.log.mark(PRODUCER, commits=False)
