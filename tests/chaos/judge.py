@@ -48,9 +48,11 @@ def judge(bootstrap: str, names: tuple[str, str], partition: int, public_key: by
 
     `names` are the source topic and the audit topic.
     """
-    events = read_all(bootstrap, names[0], partition)
-    log = read_all(bootstrap, names[1], partition)
+    # Sealing may go on meanwhile: what was signed is over leaves that are read after it, and
+    # what is sealed was in the source before.
     everything = read_all(bootstrap, names[1], partition, isolation="read_uncommitted")
+    log = read_all(bootstrap, names[1], partition)
+    events = read_all(bootstrap, names[0], partition)
     return judged(events, log, everything, public_key)
 
 
