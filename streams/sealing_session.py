@@ -49,7 +49,7 @@ class Note(NamedTuple):
 
 
 class Written(NamedTuple):
-    """The last record that was committed to the audit partition since the writer's start."""
+    """The last record of the audit partition, read back at the start or committed since."""
 
     offset: int
     value: bytes

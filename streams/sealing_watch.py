@@ -14,7 +14,7 @@ from streams.errors import (
     SourceChangedError,
     TransientError,
 )
-from streams.history import read_page
+from streams.history import last_records, read_page
 from streams.leader_epochs import LeaderEpochs
 from streams.ports import Bounds, Clock
 from streams.recovery import LogWorld, check_identity, check_not_forked
@@ -50,6 +50,8 @@ class SealingWatch:
         last = s.last_leaf()
         sealed = 0 if last is None else last.source.offset + 1
         refuse_cut(self._world, s, await self.epochs.resume(s.found.epoch, sealed))
+        for row in await last_records(self._world.audit, 1):
+            s.written = Written(row.offset, row.value or b"")
 
     async def run(self, s: Session) -> NoReturn:
         """Until something is wrong; raises that."""

@@ -132,6 +132,19 @@ async def test_an_end_of_the_right_length_with_something_else_in_it_is_noticed(
 
 
 @on_stage
+async def test_a_sealer_that_wrote_nothing_since_its_start_notices_it_too(scene: Scene) -> None:
+    await scene.start()
+    scene.produce(2)
+    await scene.sealed()
+    await scene.restart()
+    whole = scene.log.audit.high_watermark
+    scene.cut_audit(whole - 1)
+    scene.log.coordinator.abort_hanging()
+    await asyncio.sleep(MINUTE_S)
+    await scene.sealed()
+
+
+@on_stage
 async def test_an_idle_sealer_notices_what_somebody_else_appended(scene: Scene) -> None:
     await scene.start()
     scene.produce(5)
