@@ -1,6 +1,6 @@
 """Seals COUNT records of a filled topic with the real services; prints rate and CPU as JSON.
 
-    python -m bench.seal_worker BOOTSTRAP SOURCE PARTITIONS COUNT RECORDS_MAX FOLDER
+    python -m bench.seal_worker BOOTSTRAP SOURCE PARTITIONS COUNT RECORDS_MAX FOLDER [SIGN_MS]
 
 A process of its own, like each baseline, so that nothing of another round is in its memory.
 """
@@ -17,6 +17,7 @@ from streams.clock import SystemClock
 from streams.kafka.engine import KafkaEngine
 from streams.keys.choice import local_signer
 from streams.objects.locations import S3Connection, open_object_store
+from streams.ports import Signer
 from streams.settings import load_settings
 from streams.telemetry import metrics
 from streams.telemetry.health import Health
@@ -32,12 +33,33 @@ class OneSource(Topology):
         return (self.decisions,)
 
 
+class SlowSigner(Signer):
+    """A signer that answers as late as a remote one."""
+
+    def __init__(self, signer: Signer, seconds: float) -> None:
+        self._signer, self._seconds = signer, seconds
+
+    @property
+    def algorithm(self) -> int:
+        return self._signer.algorithm
+
+    @property
+    def public_key(self) -> bytes:
+        return self._signer.public_key
+
+    async def sign(self, message: bytes) -> bytes:
+        await asyncio.sleep(self._seconds)
+        return await self._signer.sign(message)
+
+
 def sealed() -> float:
     family = next(iter(metrics.SEALED_RECORDS.collect()))
     return sum(s.value for s in family.samples if s.name.endswith("_total"))
 
 
-async def main(bootstrap: str, source: str, count: int, records_max: str, folder: str) -> None:
+async def main(
+    bootstrap: str, source: str, count: int, records_max: str, folder: str, sign_ms: str = "0"
+) -> None:
     settings = load_settings(
         {
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
@@ -54,7 +76,7 @@ async def main(bootstrap: str, source: str, count: int, records_max: str, folder
         base=settings.origin, decisions=source, memory="unused", prefix=settings.topic_prefix
     )
     engine = KafkaEngine(kafka_connection(settings), topology)
-    trust = GivenTrust([local_signer(settings)], topology.base)
+    trust = GivenTrust([SlowSigner(local_signer(settings), float(sign_ms) / 1000)], topology.base)
     objects = open_object_store(folder, S3Connection())
     service = SealingService(
         Deployment(
@@ -90,4 +112,4 @@ async def main(bootstrap: str, source: str, count: int, records_max: str, folder
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[4]), sys.argv[5], sys.argv[6]))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[4]), *sys.argv[5:]))
