@@ -14,6 +14,7 @@ from schemas.heads import LogHead
 from schemas.records import Record
 from streams.audit.operations import KeyAdded, operator_name
 from streams.cli.verify import verify
+from streams.kafka.reader import KafkaPartitionReader
 from streams.kafka.writer import KafkaPartitionWriter
 from streams.ports import NewRecord
 from tests.support.kafka_broker import KafkaBroker
@@ -44,6 +45,17 @@ async def put(kafka: KafkaBroker, topic: str, log: SignedLog) -> None:
     for row in log.rows:
         await writer.append([NewRecord(row.timestamp, row.value or b"")])
     await writer.close()
+    await committed(kafka, topic, PARTITION)
+
+
+async def committed(kafka: KafkaBroker, topic: str, partition: int = 0) -> None:
+    """The answer to a commit may come before its marker stands in the partition."""
+    reader = KafkaPartitionReader(kafka.connection(), topic, partition)
+    bounds = await reader.bounds()
+    while bounds.end < bounds.high_watermark:
+        await asyncio.sleep(0.01)
+        bounds = await reader.bounds()
+    await reader.close()
 
 
 def told(tmp_path: Path, *arguments: str, keys: str = KEY.vkey().render()) -> tuple[int, Any]:
@@ -115,6 +127,7 @@ async def seal(kafka: KafkaBroker, pair: Pair, events: list[Record]) -> None:
     rows = sealed_at_once(pair.source, events)
     await writer.append([NewRecord(r.timestamp, r.value or b"") for r in rows])
     await writer.close()
+    await committed(kafka, pair.audit)
 
 
 async def compared(
@@ -189,6 +202,7 @@ async def test_orders_and_heads_of_the_same_deployment_are_followed(
         await writer.start()
         await writer.append([NewRecord(r.timestamp, r.value or b"") for r in rows])
         await writer.close()
+        await committed(kafka, audit)
     address = f"kafka://{kafka.bootstrap}/{prefix}audit.{source}"
     operator = OPERATOR.vkey(operator_name(BASE)).render()
     status, found = await asyncio.to_thread(told, tmp_path, address, keys=operator)

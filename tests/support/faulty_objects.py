@@ -63,7 +63,11 @@ class FaultyObjects:
     async def _call(self, name: str, call: Any) -> Any:
         fate = self._fate(name, len(self.calls))
         self.calls.append(name)
-        await asyncio.sleep(0)
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            call.close()
+            raise
         if fate in {"lost", "died before"}:
             call.close()
             raise Died if fate == "died before" else TransientError(f"{name} was lost")
