@@ -3,12 +3,13 @@
 import argparse
 import logging
 
-from bench import detection, embedded, latency, sealing
+from bench import detection, embedded, hot_paths, latency, sealing
 from bench.measuring import machine
 from streams.telemetry.logs import configure_logs
 
 PARTS = {
     "sealing": ("Sealing on Kafka", sealing.report),
+    "hot-paths": ("Where the microseconds of sealing go", hot_paths.report),
     "latency": ("How soon an event is sealed", latency.report),
     "embedded": ("Embedded engine and verification", embedded.report),
     "detection": ("Decision index", detection.report),

@@ -18,7 +18,7 @@ from tests.support.local_kafka import LocalKafka
 BASELINES = Path(__file__).with_name("baselines")
 REPORTED = re.compile(r"(\d+) ev/s  user\s+([\d.]+) us/ev")
 SLOW_CASE, SLOW_SIGNER_MS = (1, 500), 50
-BACKOFF = "backoff=0.002"  # the same wait between transactions as our writer's
+BACKOFF = "backoff=0.001"  # the same wait between transactions as our writer's
 
 
 def report(*, quick: bool) -> list[str]:

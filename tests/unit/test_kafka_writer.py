@@ -18,7 +18,7 @@ def test_the_wait_after_a_transaction_is_shortened_from_the_value_known(
 ) -> None:
     monkeypatch.setattr(sender, "BACKOFF_OVERRIDE", 0.02)
     shorten_backoff()
-    assert sender.BACKOFF_OVERRIDE == 0.002
+    assert sender.BACKOFF_OVERRIDE == 0.001
 
 
 def test_a_wait_of_another_value_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
