@@ -138,6 +138,20 @@ class DerivedWriter:
             # Now the chunk is committed: a crash here leads to no second one, by the read-back.
             self._published = chunk[-1].leaf
 
+    def check_within(self, size: int) -> None:
+        """Nothing published may speak of a leaf that a log of `size` sealed leaves does not have.
+
+        Raises:
+            TransientError: it does: the log lost its end, which may come again, or somebody else
+                wrote to the output, and nothing would be published until the log is that long.
+        """
+        if self._published >= size:
+            topic = self._writer.topic if self._writer else "the output"
+            raise TransientError(
+                f"{topic} speaks of leaf {self._published} of {self._origin}, which has {size} "
+                "sealed leaves: the log lost its end, or somebody else may write to the topic"
+            )
+
     async def close(self) -> None:
         """Idempotent, never raises."""
         if self._writer is not None:

@@ -52,6 +52,7 @@ class DeadLetterProjection:
         self._world = world
         self._origin = origin
         output = DerivedPartition(world.make_writer, world.make_reader, world.framing)
+        self._size = 0
         self._output = DerivedWriter(output, origin, dead_letter_leaf)
 
     async def resume(self) -> Position:
@@ -60,6 +61,7 @@ class DeadLetterProjection:
         Raises:
             TransientError, FencedError, OutcomeUnknownError, SettingsError: open anew.
         """
+        self._size = 0
         await self._output.start()
         return Position(0, None, None)
 
@@ -85,9 +87,15 @@ class DeadLetterProjection:
             await self._output.publish(outputs)
             for reason in reasons:
                 DEAD_LETTERS.labels(batch.records[0].source.topic, reason).inc()
+        self._size = batch.size
 
     async def idle(self) -> None:
-        """Nothing waits for more."""
+        """Check that nothing published speaks of a leaf the log does not have.
+
+        Raises:
+            TransientError: it does; what the log lost may come again.
+        """
+        self._output.check_within(self._size)
 
     async def close(self) -> None:
         """Idempotent, never raises."""

@@ -38,7 +38,6 @@ from projections.ports import Position, SealedBatch
 from schemas.codec import BUILT_IN, SchemaLookup, decode_alert, encode_alert
 from schemas.errors import RejectedInput
 from schemas.records import Record
-from streams.errors import TransientError
 from streams.ports import Clock
 from streams.telemetry import metrics
 
@@ -128,11 +127,7 @@ class DecisionIndex:
         Raises:
             TransientError: one does; what the log lost may come again.
         """
-        if self._output.published >= self._size:
-            raise TransientError(
-                f"an alert speaks of leaf {self._output.published}, "
-                f"the log has {self._size} sealed leaves"
-            )
+        self._output.check_within(self._size)
 
     async def close(self) -> None:
         """Idempotent, never raises."""

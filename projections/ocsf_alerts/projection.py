@@ -41,6 +41,7 @@ class OcsfAlerts:
         self._decode = world.decode
         self._origin = origin
         output = DerivedPartition(world.make_writer, world.make_reader)
+        self._size = 0
         self._output = DerivedWriter(output, origin, _leaf_of)
 
     async def resume(self) -> Position:
@@ -49,6 +50,7 @@ class OcsfAlerts:
         Raises:
             TransientError, FencedError, OutcomeUnknownError: open anew.
         """
+        self._size = 0
         await self._output.start()
         return Position(0, None, None)
 
@@ -69,9 +71,15 @@ class OcsfAlerts:
                 outputs.append(Output(record.index, record.source.timestamp, finding))
         if outputs:
             await self._output.publish(outputs)
+        self._size = batch.size
 
     async def idle(self) -> None:
-        """Nothing waits for more."""
+        """Check that nothing published speaks of a leaf the log does not have.
+
+        Raises:
+            TransientError: it does; what the log lost may come again.
+        """
+        self._output.check_within(self._size)
 
     async def close(self) -> None:
         """Idempotent, never raises."""

@@ -12,7 +12,7 @@ from schemas.codec import decode_dead_letter, decode_decision, encode_event
 from schemas.dead_letters import Reason
 from schemas.events import Operation
 from schemas.records import Record, Source
-from streams.errors import OutcomeUnknownError
+from streams.errors import OutcomeUnknownError, TransientError
 from tests.support.decision_log import EventLog, decision, mutation
 from tests.support.events import full_decision
 from tests.support.output_partition import OutputPartition
@@ -117,3 +117,12 @@ async def test_dead_letters_are_published_exactly_once(fate: str) -> None:
         assert [record.timestamp for record in output.records] == [
             START_MS + i for i in range(60) if i % 7 in {3, 4}
         ]
+
+
+async def test_a_dead_letter_of_a_leaf_that_the_log_does_not_have_is_noticed() -> None:
+    values = [(START_MS + i, b"junk") for i in range(20)]
+    batches = list(batches_of(EventLog.sealed(values, [10, 10])))
+    output = OutputPartition()
+    await follow(output, batches)
+    with pytest.raises(TransientError, match=r"leaf 19 of .*, which has 10"):
+        await follow(output, batches[:2])

@@ -13,7 +13,7 @@ from schemas.audit_values import encode_content
 from schemas.codec import decode_alert, encode_alert, encode_event
 from schemas.ocsf import alert_in, detection_finding, fingerprint_of, sealed_as
 from schemas.records import Record, Source
-from streams.errors import OutcomeUnknownError
+from streams.errors import OutcomeUnknownError, TransientError
 from streams.ports import NewRecord
 from tests.support.decision_log import EventLog
 from tests.support.events import full_alert, full_decision
@@ -138,3 +138,10 @@ def test_what_is_no_alert_becomes_no_finding(content: bytes) -> None:
 )
 def test_what_names_no_leaf_is_nobodys(junk: bytes) -> None:
     assert sealed_as(junk) is None
+
+
+async def test_a_finding_of_a_leaf_that_the_log_does_not_have_is_noticed() -> None:
+    output = OutputPartition()
+    await follow(output, BATCHES)
+    with pytest.raises(TransientError, match="speaks of leaf"):
+        await follow(output, BATCHES[:2])
