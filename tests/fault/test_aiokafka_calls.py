@@ -1,8 +1,8 @@
 """Every single call into aiokafka fails, before and after it happened, or is a process's last.
 
 Or its last for so long that another has taken over when it wakes. The calls are listed by a first
-life of the same work on the real broker, so that a new one is covered by itself; `make test`
-strikes a sample of them, `make test-long` each. Whatever fails, only errors the project declares
+life of the same work on the real broker, so that a new one is covered by itself; `make test-long`
+strikes a sample of them, and each. Whatever fails, only errors the project declares
 come out, no partition stops, and the next life ends with one history that is the source's, by the
 word of an independent reader.
 """
@@ -67,7 +67,7 @@ ERRORS: dict[str, tuple[type[Exception], ...]] = {
     "AIOKafkaClient.send *": (errors.NotLeaderForPartitionError, errors.KafkaStorageError),
     "AIOKafkaClient.send OffsetFetchRequest": (errors.GroupAuthorizationFailedError,),
 }
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.long]
 
 
 class Killed(Exception):
@@ -284,7 +284,6 @@ async def test_a_sample_of_calls_that_fail_leaves_one_history(
     assert await outlive_all(kafka, tmp_path, chosen) == []
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("fate", SAMPLE)
 async def test_every_call_that_fails_leaves_one_history(
     kafka: KafkaBroker, tmp_path: Path, capsys: pytest.CaptureFixture[str], fate: str
