@@ -10,7 +10,7 @@ import yaml
 from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
-from streams import settings
+from streams.settings import Settings, reading
 from streams.telemetry import metrics
 from tests.tidy.reference_pages import (
     CLI_PAGE,
@@ -28,8 +28,8 @@ SAMPLE_SUFFIX = re.compile(r"_(bucket|count|sum|created)$")
 
 
 def setting_names() -> set[str]:
-    fields = {str(f.alias) for f in settings.Settings.model_fields.values()}
-    return fields | settings.ALIASES.keys() | settings.REFUSED.keys()
+    fields = {str(f.alias) for f in Settings.model_fields.values()}
+    return fields | reading.ALIASES.keys() | reading.REFUSED.keys()
 
 
 def metric_names() -> set[str]:

@@ -1,12 +1,6 @@
-"""Settings: environment variables, typed once, all problems reported together.
-
-`load_settings` is pure: it takes the environment as a mapping. Whatever is wrong is listed in one
-`SettingsError`, before the first byte is read or written. Secrets are `SecretStr`: they appear in
-no repr, no message, no log. docs/reference/settings.md has every name.
-"""
+"""Every setting: its name, its type, its bounds, its default (docs/reference/settings.md)."""
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -18,15 +12,11 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
 )
 
-from streams.errors import SettingsError
-
-__all__ = ["Settings", "load_settings", "sanitised"]
+__all__ = ["SIGNERS", "Settings", "SignerName"]
 
 TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,200}")  # 249 less "dead-letters." and an epoch
-KNOWN_ELSEWHERE = {"ATTESTREAM_SAMPLES"}  # read by benches and tests only
 
 
 def _topic(name: str) -> str:
@@ -219,158 +209,3 @@ class Settings(BaseModel):
     def on_kafka(self) -> bool:
         """A broker is named: the Kafka deployment; otherwise the embedded engine."""
         return self.kafka_bootstrap_servers is not None
-
-
-ALIASES = {
-    "AUDIT_SIGNING_KEY": "AUDIT_SIGNING_PRIVATE_KEY",
-    "PORT": "ATTESTREAM_HTTP_PORT",
-    "NODE_ENV": "ATTESTREAM_ENV",
-}
-REFUSED = {
-    "AUDIT_SIGNING_SECRET": "is refused: nobody else can check a shared secret; "
-    "set AUDIT_SIGNING_PRIVATE_KEY to an Ed25519 private key",
-}
-
-
-def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read settings from an environment.
-
-    An empty variable counts as not set. An `ATTESTREAM_*` name nobody reads is a problem: it is a
-    misspelt setting.
-
-    Raises:
-        SettingsError: all problems, one line each, no secret in any.
-    """
-    known = {f.alias for f in Settings.model_fields.values() if f.alias}
-    given = {name: value for name, value in environ.items() if value != ""}
-    problems = [f"{name} {why}" for name, why in REFUSED.items() if given.get(name)]
-    values = {name: given[name] for name in known & given.keys()}
-    for alias, name in ALIASES.items():
-        if alias in given:
-            values.setdefault(name, given[alias])
-    problems += [
-        f"{name} is not a setting: see docs/reference/settings.md"
-        for name in sorted(given)
-        if name.startswith("ATTESTREAM_") and name not in known | KNOWN_ELSEWHERE
-    ]
-    settings, wrong = _validated(values)
-    problems += wrong + _contradictions(settings)
-    if problems:
-        raise SettingsError(problems)
-    return settings
-
-
-def _validated(values: dict[str, str]) -> tuple[Settings, list[str]]:
-    """The settings, and what was wrong with them: such a setting is taken as not set."""
-    try:
-        return Settings.model_validate(values), []
-    except ValidationError as error:
-        wrong = {str(e["loc"][0]): _sentence(e["loc"][0], e["msg"]) for e in error.errors()}
-        usable = {name: value for name, value in values.items() if name not in wrong}
-        return Settings.model_validate(usable), list(wrong.values())
-
-
-def sanitised(settings: Settings) -> dict[str, str]:
-    """Every setting by name as text, secrets as `**********`: what start-up may log."""
-    return {
-        field.alias or name: str(getattr(settings, name))
-        for name, field in Settings.model_fields.items()
-        if getattr(settings, name) not in (None, ())
-    }
-
-
-def _sentence(name: str | int, message: str) -> str:
-    return f"{name}: {message.removeprefix('Value error, ')}"
-
-
-def _contradictions(s: Settings) -> list[str]:
-    rules = [
-        (
-            s.kafka_security_protocol.startswith("SASL")
-            and not (s.kafka_sasl_username and s.kafka_sasl_password),
-            "KAFKA_SECURITY_PROTOCOL needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
-        ),
-        (
-            (s.kafka_ssl_certfile is None) != (s.kafka_ssl_keyfile is None),
-            "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE go together: only one is set",
-        ),
-        (
-            (s.s3_access_key is None) != (s.s3_secret is None),
-            "S3_ACCESS_KEY and S3_SECRET go together: only one is set",
-        ),
-        (
-            s.production and s.allow_unlocked_archive,
-            "ATTESTREAM_ALLOW_UNLOCKED_ARCHIVE is for development: refused in production",
-        ),
-        (
-            s.decisions_topic == s.memory_topic,
-            "ATTESTREAM_DECISIONS_TOPIC and ATTESTREAM_MEMORY_TOPIC must differ",
-        ),
-        (
-            s.production and s.origin is None,
-            "ATTESTREAM_ORIGIN is required in production: the name of this deployment's logs",
-        ),
-        (
-            (s.signing_proxy_cert_file is None) != (s.signing_proxy_key_file is None),
-            "SIGNING_PROXY_CERT_FILE and SIGNING_PROXY_KEY_FILE go together: only one is set",
-        ),
-        (
-            s.production
-            and s.signing_proxy_api_key is not None
-            and _in_the_clear(s.signing_proxy_urls),
-            "SIGNING_PROXY_URL must be https:// in production: SIGNING_PROXY_API_KEY is a secret",
-        ),
-    ]
-    files = {
-        "KAFKA_SSL_CAFILE": s.kafka_ssl_cafile,
-        "KAFKA_SSL_CERTFILE": s.kafka_ssl_certfile,
-        "KAFKA_SSL_KEYFILE": s.kafka_ssl_keyfile,
-        "SIGNING_PROXY_CA_FILE": s.signing_proxy_ca_file,
-        "SIGNING_PROXY_CERT_FILE": s.signing_proxy_cert_file,
-        "SIGNING_PROXY_KEY_FILE": s.signing_proxy_key_file,
-        "SCHEMA_REGISTRY_SSL_CA_FILE": s.schema_registry_ca_file,
-    }
-    rules += _registry_rules(s)
-    problems = [text for broken, text in rules if broken] + _signer_problems(s)
-    return problems + [
-        f"{name}: no such file: {path}"
-        for name, path in files.items()
-        if path and not path.is_file()
-    ]
-
-
-def _signer_problems(s: Settings) -> list[str]:
-    permitted = ",".join(s.signers)
-    problems = [
-        f"{SIGNERS[name]} is set and ATTESTREAM_SIGNERS={permitted} forbids it: unset it"
-        for name in s.signers_set
-        if name not in s.signers
-    ]
-    may_make_one = "local" in s.signers and not (s.production or s.require_kms)
-    if s.signer is None and not may_make_one:
-        usable = " or ".join(SIGNERS[name] for name in SIGNERS if name in s.signers)
-        problems.append(
-            f"no signer: set {usable} (a key is made only in development, where neither "
-            "REQUIRE_KMS nor ATTESTREAM_SIGNERS speaks against it)"
-        )
-    return problems
-
-
-def _registry_rules(s: Settings) -> list[tuple[bool, str]]:
-    given = [secret for secret in (s.schema_registry_user_info, s.schema_registry_token) if secret]
-    return [
-        (
-            len(given) > 1,
-            "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO, SCHEMA_REGISTRY_BEARER_AUTH_TOKEN: set one",
-        ),
-        (
-            s.production and bool(given) and _in_the_clear(s.schema_registry_urls),
-            "SCHEMA_REGISTRY_URL must be https:// in production: its credentials are secret",
-        ),
-    ]
-
-
-def _in_the_clear(urls: Sequence[str]) -> bool:
-    near = {"127.0.0.1", "::1", "localhost"}
-    parts = map(urlsplit, urls)
-    return any(url.scheme == "http" and url.hostname not in near for url in parts)

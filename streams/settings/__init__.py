@@ -1,0 +1,11 @@
+"""Settings: environment variables, typed once, all problems reported together.
+
+`load_settings` takes the environment as a mapping. Whatever is wrong is listed in one
+`SettingsError`, before the first byte is read or written. Secrets are `SecretStr`: they appear in
+no repr, no message, no log. docs/reference/settings.md has every name.
+"""
+
+from streams.settings.model import SIGNERS, Settings, SignerName
+from streams.settings.reading import load_settings, sanitised
+
+__all__ = ["SIGNERS", "Settings", "SignerName", "load_settings", "sanitised"]
