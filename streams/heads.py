@@ -78,8 +78,7 @@ class HeadsWriter:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                await cancelled(task)
+            await cancelled(*tasks)
 
     async def write(self) -> list[LogHead]:
         """Write once; what was written.

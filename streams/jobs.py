@@ -41,7 +41,7 @@ class PartitionJobs:
     async def revoked(self, partitions: Sequence[PartitionName]) -> None:
         """End the jobs of these partitions and wait until they have let go."""
         ending = [self._tasks.pop(name) for name in partitions if name in self._tasks]
-        await asyncio.gather(*(cancelled(task) for task in ending))
+        await cancelled(*ending)
         if not self._tasks:
             self._health.joining(self._role)
 

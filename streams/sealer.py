@@ -24,10 +24,10 @@ from streams.errors import (
 )
 from streams.ports import Clock, Fetched, PartitionWriter, Posted
 from streams.recovery import Doubts, LogWorld, Recovered, recover, signed_note
-from streams.sealing_session import Note, SealerLimits, Session, ended, side_by_side
+from streams.sealing_session import Note, SealerLimits, Session
 from streams.sealing_watch import SealingWatch, SourceCutError, is_rotated, refuse_cut
 from streams.standstill import Standstill
-from streams.tasks import any_of
+from streams.tasks import any_of, cancelled, side_by_side
 from streams.telemetry import metrics
 from streams.telemetry.health import Health, Part
 from streams.telemetry.logs import get_log
@@ -174,7 +174,7 @@ class PartitionSealer:
                 # The next batch is fetched and planned while this one commits.
                 commit = asyncio.create_task(self._commit(s, plan, s.planned_offset))
         finally:
-            await ended(commit, s.fetch)
+            await cancelled(commit, s.fetch)
 
     async def _restore(self, s: Session) -> None:
         """What the log lost comes first, within the limits of transactions and of the tail."""

@@ -2,9 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
 from schemas.audit_values import decode_audit_value
 from schemas.records import AuditRecord, Record
@@ -21,7 +20,7 @@ from streams.audit.sealing import (
 from streams.ports import Appended, Fetched, NewRecord, PartitionWriter, Posted, SourcePartition
 from streams.recovery import Recovered
 
-__all__ = ["Note", "SealerLimits", "Session", "Written", "ended", "side_by_side"]
+__all__ = ["Note", "SealerLimits", "Session", "Written"]
 
 SLICE_RECORDS = 64
 LARGEST_BATCH = 9 * 2**20  # one record of the largest content alone, framed
@@ -185,32 +184,3 @@ class Session:
             return self.found.tail.records[-1] if self.found.tail.records else None
         value = decode_audit_value(self.last_row.value)
         return value if isinstance(value, AuditRecord) else None
-
-
-async def side_by_side(*halves: Coroutine[Any, Any, NoReturn]) -> NoReturn:
-    """Run endless coroutines; when one raises, end them all and raise it."""
-    tasks = [asyncio.create_task(half) for half in halves]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        failures = [task.exception() for task in tasks if task.done() and not task.cancelled()]
-    finally:
-        await ended(*tasks)
-    raise next(failure for failure in failures if failure is not None)
-
-
-async def ended(*tasks: asyncio.Task[Any] | None) -> None:
-    """End tasks whose outcomes no longer matter.
-
-    All are told before any is waited for: who is cancelled while waiting leaves none behind.
-    """
-    ending = [task for task in tasks if task is not None]
-    for task in ending:
-        task.add_done_callback(_heard)
-        task.cancel()
-    if ending:
-        await asyncio.wait(ending)
-
-
-def _heard(done: asyncio.Task[Any]) -> None:
-    if not done.cancelled():
-        done.exception()

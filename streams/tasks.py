@@ -1,10 +1,15 @@
-"""Waiting for several things at once on one event loop, without leaving a task behind."""
+"""Waiting for several things at once on one event loop, without leaving a task behind.
+
+A task that is awaited directly is cancelled with whoever awaits it. Where it swallows that, as
+client libraries do while they close, its waiter never hears that it was cancelled, and goes on
+for ever. So tasks are waited for by `asyncio.wait` alone, whose own future nobody swallows.
+"""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-__all__ = ["any_of", "cancelled", "first_failure"]
+__all__ = ["any_of", "cancelled", "heard", "let_end", "side_by_side"]
 
 
 async def any_of(
@@ -20,24 +25,52 @@ async def any_of(
         await cancelled(waiter)
 
 
-async def cancelled(task: asyncio.Task[Any] | None) -> None:
-    """End a task whose outcome no longer matters: the session it belongs to is dropped."""
-    if task is None:
-        return
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()
+async def cancelled(*tasks: asyncio.Task[Any] | None) -> None:
+    """End tasks whose outcomes no longer matter.
+
+    All are told before any is waited for: who is cancelled while waiting leaves none behind.
+    """
+    ending = [task for task in tasks if task is not None]
+    for task in ending:
+        task.add_done_callback(heard)
+        task.cancel()
+    if ending:
+        await asyncio.wait(ending)
 
 
-async def first_failure(*halves: Coroutine[Any, Any, NoReturn]) -> NoReturn:
-    """Run endless coroutines side by side; when one raises, end the others and raise it."""
+async def let_end(work: Coroutine[Any, Any, object], seconds: float | None = None) -> None:
+    """Let `work`, such as the closing of a client, come to its end, whatever it raises.
+
+    Who is cancelled meanwhile is so once it is over. What is not over after `seconds` is
+    cancelled and left.
+    """
+    task = asyncio.create_task(work)
+    task.add_done_callback(heard)
+    loop = asyncio.get_running_loop()
+    until = None if seconds is None else loop.time() + seconds
+    try:
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+        except asyncio.CancelledError:
+            left = None if until is None else max(until - loop.time(), 0)
+            await asyncio.wait({task}, timeout=left)
+            raise
+    finally:
+        task.cancel()
+
+
+async def side_by_side(*halves: Coroutine[Any, Any, NoReturn]) -> NoReturn:
+    """Run endless coroutines; when one raises, end them all and raise it."""
     tasks = [asyncio.create_task(half) for half in halves]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-        raise AssertionError("a half of the sealer returned")
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        failures = [task.exception() for task in tasks if task.done() and not task.cancelled()]
     finally:
-        for task in tasks:
-            await cancelled(task)
+        await cancelled(*tasks)
+    raise next(failure for failure in failures if failure is not None)
+
+
+def heard(done: "asyncio.Future[Any]") -> None:
+    """Fetch an outcome nobody asks for, so that asyncio does not report its exception."""
+    if not done.cancelled():
+        done.exception()

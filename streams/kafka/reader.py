@@ -26,6 +26,7 @@ from streams.kafka.facts import topic_facts
 from streams.kafka.link import KafkaLink, Wire
 from streams.kafka.requests import EpochEnd, EpochEndRequest
 from streams.ports import Bounds, Fetched, TopicFacts
+from streams.tasks import heard
 
 __all__ = ["KafkaPartitionReader"]
 
@@ -160,7 +161,7 @@ class KafkaPartitionReader:
             task = self._ahead[1]
             self._ahead = None
             task.cancel()
-            task.add_done_callback(_heard)
+            task.add_done_callback(heard)
 
     async def _answer(self, offset: int, max_wait_ms: int) -> _Answer:
         if self._ahead is not None:
@@ -216,11 +217,6 @@ class KafkaPartitionReader:
         if error is not NoError:
             raise error(self._name())
         return int(offset)
-
-
-def _heard(done: asyncio.Task[_Answer]) -> None:
-    if not done.cancelled():
-        done.exception()
 
 
 def _four_last(response: Wire) -> Wire:
