@@ -14,6 +14,7 @@ import time
 from streams.anchors import AnchorStore
 from streams.app import Deployment, SealingService, kafka_connection
 from streams.clock import SystemClock
+from streams.garbage import collect_rarely
 from streams.kafka.engine import KafkaEngine
 from streams.keys.choice import local_signer
 from streams.objects.locations import S3Connection, open_object_store
@@ -90,6 +91,7 @@ async def main(
             clock=SystemClock(),
         )
     )
+    collect_rarely()  # as a worker does
     task = asyncio.create_task(service.run())
     while not sealed():
         await asyncio.sleep(0.001)

@@ -40,6 +40,7 @@ from streams.app import SealingService, kafka_connection, open_deployment
 from streams.clock import SystemClock
 from streams.engine import Engine
 from streams.errors import AttestreamError, TransientError
+from streams.garbage import collect_rarely
 from streams.settings import Settings, load_settings, sanitised
 from streams.telemetry.health import Health
 from streams.telemetry.logs import get_log
@@ -82,7 +83,9 @@ def run_worker(settings: Settings, roles: Sequence[str]) -> int:
     Raises:
         AttestreamError: why the worker ended by itself.
     """
-    worker = make_app(settings, roles).Worker(loglevel="WARN", redirect_stdouts=False)
+    app = make_app(settings, roles)
+    collect_rarely()
+    worker = app.Worker(loglevel="WARN", redirect_stdouts=False)
     return int(worker.execute_from_commandline() or 0)
 
 
@@ -91,6 +94,7 @@ def __getattr__(name: str) -> faust.App:
     if name != "app":
         raise AttributeError(name)
     app = make_app(load_settings(os.environ))
+    collect_rarely()
     globals()["app"] = app
     return app
 

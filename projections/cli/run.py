@@ -38,9 +38,11 @@ def run(*, once: bool) -> None:
 def run_until_signalled(settings: Settings, *, once: bool = False) -> None:
     """Run the pipeline until it is done, or SIGTERM or SIGINT asks it to end."""
     from projections.embedded import run_embedded  # noqa: PLC0415  # optional dependencies
+    from streams.garbage import collect_rarely  # noqa: PLC0415
     from streams.telemetry.logs import configure_logs  # noqa: PLC0415
 
     configure_logs()
+    collect_rarely()
     asyncio.run(_until_signalled(run_embedded(settings, once=once)))
 
 
