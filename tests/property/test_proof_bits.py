@@ -57,3 +57,29 @@ def test_changed_proof_of_any_leaf_or_earlier_size_fails(size: int) -> None:
         for one in forged(proof, rng):
             with pytest.raises(VerificationError):
                 verify_consistency(sizes, roots, one)
+
+
+def every_bit_flipped(proof: list[bytes]) -> list[list[bytes]]:
+    return [
+        [
+            *proof[:at],
+            (int.from_bytes(node, "big") ^ 1 << bit).to_bytes(32, "big"),
+            *proof[at + 1 :],
+        ]
+        for at, node in enumerate(proof)
+        for bit in range(256)
+    ]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", range(1, 41))
+def test_any_single_flipped_bit_fails_any_proof(size: int) -> None:
+    nodes = nodes_of(size)
+    for index in range(size):
+        for one in every_bit_flipped(list(inclusion_plan(index, size).hashes(nodes))):
+            with pytest.raises(VerificationError):
+                verify_inclusion(index, size, LEAVES[index], one, ROOTS[size])
+        sizes, roots = (index + 1, size), (ROOTS[index + 1], ROOTS[size])
+        for one in every_bit_flipped(list(consistency_plan(*sizes).hashes(nodes))):
+            with pytest.raises(VerificationError):
+                verify_consistency(sizes, roots, one)
