@@ -5,7 +5,6 @@ the requests of one connection in order, so a long poll would delay everything b
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -25,6 +24,7 @@ from streams.errors import SettingsError
 from streams.kafka.connection import FAILURES, REFUSALS, KafkaConnection, refuse
 from streams.kafka.handshake import why_closed
 from streams.kafka.requests import TopicDescription, TopicRequest
+from streams.tasks import let_end
 
 __all__ = ["KafkaLink", "Wire"]
 
@@ -121,8 +121,7 @@ class KafkaLink:
         opening, self._opening = self._opening, None
         self._closed = True
         if opening is not None:
-            with contextlib.suppress(Exception):
-                await (await opening).close()
+            await let_end(_closed(opening))
 
     async def _send(self, node: int, request: Wire, *, long_poll: bool = False) -> Wire:
         client = await self._opened()
@@ -181,3 +180,7 @@ class KafkaLink:
         context = self.connection.client_arguments().get("ssl_context")
         asked = (why_closed(host, port, context) for host, port, _ in hosts)
         return [why for why in await asyncio.gather(*asked) if why is not None]
+
+
+async def _closed(opening: asyncio.Task[Wire]) -> None:
+    await (await opening).close()

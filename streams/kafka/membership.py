@@ -7,7 +7,6 @@ the new ones. aiokafka only logs what listeners raise; here it comes out of `run
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple
 
@@ -27,6 +26,7 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.errors import NotOwnerError, SettingsError, TransientError
 from streams.kafka.connection import KafkaConnection, bounded, refuse
 from streams.kafka.link import KafkaLink, Wire
+from streams.tasks import cancelled, let_end
 
 __all__ = ["GroupMembership", "Tenure", "TopicPartition"]
 
@@ -125,9 +125,7 @@ class GroupMembership:
             for one in done:
                 one.result()
         finally:
-            poll.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await poll
+            await cancelled(poll)
 
     async def commit(self, tenure: Tenure, tp: TopicPartition, offset: int, text: str) -> None:
         """Commit a position with its metadata, durable on return.
@@ -151,14 +149,15 @@ class GroupMembership:
 
     async def close(self) -> None:
         """Give the partitions up, leave the group. Idempotent, never raises."""
+        await let_end(self._leave())
+        if self._failed.done():
+            self._failed.exception()
+
+    async def _leave(self) -> None:
         await self.give_up()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(CLOSE_S):
-                    await consumer.stop()
-        if self._failed.done():
-            self._failed.exception()
+            await let_end(consumer.stop(), CLOSE_S)
 
     async def take(self, assigned: frozenset[TopicPartition]) -> None:
         """Begin a tenure (called by the group)."""

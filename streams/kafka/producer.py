@@ -15,6 +15,7 @@ from streams.errors import TransientError
 from streams.kafka.connection import KafkaConnection, bounded, refuse
 from streams.kafka.link import KafkaLink, Wire
 from streams.ports import NewRecord
+from streams.tasks import let_end
 
 __all__ = ["KafkaEventSink"]
 
@@ -57,7 +58,7 @@ class KafkaEventSink:
         try:
             await bounded(doing, producer.start(), self._connection.patience_s)
         except BaseException:
-            await producer.stop()
+            await let_end(producer.stop(), self._connection.patience_s)
             raise
         self._producer = producer
         return self
@@ -75,9 +76,7 @@ class KafkaEventSink:
                 await bounded(f"writing to {self._topic}", self._producer.flush(), patience)
         finally:
             # Nothing is waited for again: what is not delivered now was reported above.
-            stop = asyncio.ensure_future(self._producer.stop())
-            await asyncio.wait({stop}, timeout=patience)
-            stop.cancel()
+            await let_end(self._producer.stop(), patience)
         if error is None and self._failure is not None:
             self._refuse(self._failure)
 

@@ -28,6 +28,7 @@ from streams.kafka.connection import REFUSALS, KafkaConnection, bounded, refuse
 from streams.kafka.link import Wire
 from streams.kafka.reader import KafkaPartitionReader
 from streams.ports import Appended, NewRecord
+from streams.tasks import heard, let_end
 
 __all__ = ["Compression", "KafkaPartitionWriter", "WriterOptions", "transactional_id_of"]
 
@@ -138,12 +139,7 @@ class KafkaPartitionWriter:
         self._usable = False
         if producer is None:
             return
-        # Whatever it has to say, a dropped producer is nobody's concern: the next start fences it.
-        for step in (producer.stop, producer.client.close):
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(CLOSE_S):
-                    await step()
-        _hear_out(producer)
+        await let_end(_dropped(producer))
 
     async def _open(self) -> None:
         while True:
@@ -200,7 +196,7 @@ class KafkaPartitionWriter:
             placed = [(await sent).offset for sent in sends]
         except BaseException:
             for sent in sends:
-                sent.add_done_callback(_heard)
+                sent.add_done_callback(heard)
             raise
         counts = [batch.record_count() for batch in batches]
         await self._check_offsets(placed, counts)
@@ -285,6 +281,13 @@ def shorten_backoff() -> None:
         sender.BACKOFF_OVERRIDE = BACKOFF_S
 
 
+async def _dropped(producer: Wire) -> None:
+    # Whatever it has to say, a dropped producer is nobody's concern: the next start fences it.
+    for step in (producer.stop, producer.client.close):
+        await let_end(step(), CLOSE_S)
+    _hear_out(producer)
+
+
 def _hear_out(producer: Wire) -> None:
     """Fetch the exceptions a failed producer still holds, so that asyncio does not report them."""
     manager = getattr(producer, "_txn_manager", None)
@@ -297,9 +300,4 @@ def _hear_out(producer: Wire) -> None:
         held += [getattr(batch, "_drain_waiter", None) for batch in batches]
     for future in held:
         if future is not None:
-            future.add_done_callback(_heard)
-
-
-def _heard(done: asyncio.Future[Any]) -> None:
-    if not done.cancelled():
-        done.exception()
+            future.add_done_callback(heard)
