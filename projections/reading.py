@@ -16,11 +16,11 @@ from streams.audit.note import TrustedKeys
 from streams.audit.trail import Trail
 from streams.clock import SystemClock
 from streams.engine import Engine
+from streams.history import pages
 from streams.settings import Settings
 
 __all__ = ["search_of_decisions", "search_of_memories"]
 
-PAGE_RECORDS = 2000
 START = Position(0, None, None)
 
 
@@ -29,7 +29,7 @@ async def search_of_decisions(engine: Engine, settings: Settings) -> LocalSearch
     from projections.decision_index.fold import DecisionFold  # noqa: PLC0415  # optional
     from projections.decision_index.graph import FoldedGraph  # noqa: PLC0415
     from projections.decision_index.index import DecisionRows  # noqa: PLC0415
-    from projections.decision_index.scoring import Rules  # noqa: PLC0415
+    from projections.decision_index.rules import rules_of  # noqa: PLC0415
     from projections.decision_index.search import DecisionSearch, FoldedLog  # noqa: PLC0415
 
     search, topology = LocalSearch(), engine.topology
@@ -37,7 +37,7 @@ async def search_of_decisions(engine: Engine, settings: Settings) -> LocalSearch
     answers = _answers(engine, keys)
     for partition in range(await engine.partitions(topology.decisions)):
         schemas = LogAnswers(answers)
-        fold = DecisionFold(Rules(), lambda: DecisionRows(FoldedGraph), schemas)
+        fold = DecisionFold(rules_of(settings), lambda: DecisionRows(FoldedGraph), schemas)
         for batch in await _batches(engine, topology.decisions, partition, keys):
             await schemas.prepare(batch)
             for record in batch.records:
@@ -82,11 +82,9 @@ async def _batches(
     walk = SealedWalk(origin, Trail(origin, keys), START)
     batches: list[SealedBatch] = []
     try:
-        offset, end, _ = await reader.bounds()
-        while offset < end:
-            fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=50)
-            batches += walk.feed(fetched.records)
-            offset = fetched.next_offset
+        start, end, _ = await reader.bounds()
+        async for page in pages(reader, start, end):
+            batches += walk.feed(page)
             await asyncio.sleep(0)
     finally:
         await reader.close()

@@ -3,6 +3,7 @@
 Everything here is a read; what is read is checked by `streams.audit` alone.
 """
 
+from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
 from schemas.audit_values import decode_audit_value
@@ -21,6 +22,7 @@ __all__ = [
     "find_record",
     "last_leaves",
     "last_records",
+    "pages",
     "read_page",
     "read_range",
     "read_tail",
@@ -52,14 +54,19 @@ async def read_page(
     return fetched
 
 
+async def pages(
+    reader: PartitionReader, low: int, end: int, *, most: int = PAGE_RECORDS
+) -> AsyncGenerator[list[Record], None]:
+    """The committed records of [low, end), up to `most` at a time. Raises as `read_page`."""
+    while low < end:
+        fetched = await read_page(reader, low, end, most=most)
+        yield [row for row in fetched.records if row.offset < end]
+        low = fetched.next_offset
+
+
 async def read_range(reader: PartitionReader, low: int, end: int) -> list[Record]:
     """Every committed record of [low, end). Raises as `read_page`."""
-    rows: list[Record] = []
-    while low < end:
-        fetched = await read_page(reader, low, end)
-        rows += [r for r in fetched.records if r.offset < end]
-        low = fetched.next_offset
-    return rows
+    return [row async for page in pages(reader, low, end) for row in page]
 
 
 async def read_tail(
@@ -105,17 +112,12 @@ async def check_rules(
     """
     opening = await _opening(audit, bounds, size)
     trail = Trail(*log, opening.checkpoint)
-    low = opening.low
-    while low < bounds.end:
-        fetched = await read_page(audit, low, bounds.end)
-        for row in fetched.records:
-            if row.offset >= bounds.end:
-                return
+    async for page in pages(audit, opening.low, bounds.end):
+        for row in page:
             value = _value(row)
             is_later = isinstance(value, AuditRecord) and value.index >= opening.size
             if row.offset > opening.offset or is_later:
                 trail.feed(row)
-        low = fetched.next_offset
 
 
 async def _opening(audit: PartitionReader, bounds: Bounds, size: int) -> _Opening:
@@ -124,10 +126,8 @@ async def _opening(audit: PartitionReader, bounds: Bounds, size: int) -> _Openin
     while size:
         low = max(bounds.start, bounds.end - back)
         found, indexes = None, set[int]()
-        while low < bounds.end:
-            fetched = await read_page(audit, low, bounds.end)
-            low = fetched.next_offset
-            for row in fetched.records:
+        async for page in pages(audit, low, bounds.end):
+            for row in page:
                 value = _value(row)
                 if isinstance(value, AuditRecord):
                     indexes.add(value.index)

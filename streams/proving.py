@@ -31,7 +31,7 @@ from streams.audit.tiles import (
 )
 from streams.audit.trail import Seal, Trail
 from streams.errors import BreakError, SourceUnreadableError, VerificationError
-from streams.history import find_record, read_range
+from streams.history import find_record, pages, read_range
 from streams.ports import PartitionReader
 from streams.static_log import StaticLog
 
@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 FIRST_WINDOW = 256  # offsets read back at first; ×16 until the checkpoint before is in hand
-PAGE_RECORDS = 2000
 
 
 class Inclusion(NamedTuple):
@@ -139,7 +138,7 @@ class LoggedProofs:
             raise SourceUnreadableError(f"{self._origin} has no record {index}")
         opening, rows = await self._before(found[0].offset)
         trail = Trail(self._origin, None, opening)
-        async for page in self._pages(found[0].offset):
+        async for page in await self._pages(found[0].offset):
             for row in [*rows, *page]:
                 seal = trail.feed(row)
                 if isinstance(seal, Seal) and seal.size > index:
@@ -151,7 +150,7 @@ class LoggedProofs:
         """Two sizes of the log; reads all of it up to the larger one. Raises as `inclusion`."""
         plans = _ConsistencyPlans.of(old, new)
         node, trail = StreamedNodes(plans.subtrees), Trail(self._origin)
-        async for page in self._pages((await self._reader.bounds()).start):
+        async for page in await self._pages():
             for row in page:
                 seal = trail.feed(row)
                 if isinstance(seal, Seal):
@@ -181,12 +180,9 @@ class LoggedProofs:
                 raise BreakError("sequence", 0, "no checkpoint before the first record")
             back *= 16
 
-    async def _pages(self, offset: int) -> AsyncIterator[list[Record]]:
-        end = (await self._reader.bounds()).end
-        while offset < end:
-            fetched = await self._reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=50)
-            yield fetched.records
-            offset = fetched.next_offset
+    async def _pages(self, offset: int | None = None) -> AsyncIterator[list[Record]]:
+        start, end, _ = await self._reader.bounds()
+        return pages(self._reader, start if offset is None else offset, end)
 
 
 class _ConsistencyPlans(NamedTuple):

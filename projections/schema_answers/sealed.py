@@ -21,12 +21,12 @@ from schemas.schema_answers import SchemaAnswer
 from streams.audit.note import TrustedKeys
 from streams.audit.trail import Trail
 from streams.errors import BreakError, TransientError
+from streams.history import read_page
 from streams.ports import PartitionReader
 
 __all__ = ["SealedAnswers"]
 
 PAGE_RECORDS = 500
-WAIT_MS = 50
 START = Position(0, None, None)
 
 
@@ -59,13 +59,13 @@ class SealedAnswers:
         """Read to where the log ends now.
 
         Raises:
-            TransientError: no answer, or what was appended is no good history: its sealer and
-                its archive stop and page for that.
+            TransientError: no answer, the log ends earlier now, or what was appended is no good
+                history: its sealer and its archive stop and page for that.
         """
         bounds = await reader.bounds()
         offset = bounds.start if self._offset is None else self._offset
         while offset < bounds.end:
-            fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=WAIT_MS)
+            fetched = await read_page(reader, offset, bounds.end, most=PAGE_RECORDS)
             try:
                 batches = self._walk.feed(fetched.records)
             except BreakError as error:

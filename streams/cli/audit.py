@@ -22,7 +22,7 @@ from streams.cli.proofs import consistency, prove
 from streams.engine import Engine
 from streams.errors import SettingsError, SourceUnreadableError
 from streams.heads import newest_checkpoint
-from streams.history import find_record, last_records, read_tail
+from streams.history import find_record, last_records, pages, read_tail
 from streams.ports import Bounds
 from streams.segments import encode_block, encode_head
 from streams.settings import Settings, load_settings
@@ -206,22 +206,22 @@ async def _export(origin: str, out: Path) -> int:
 
 async def _sealed_rows(log: Log, bounds: Bounds, size: int) -> AsyncIterator[list[Record]]:
     """Everything up to the checkpoint of `size`, without the records it does not cover."""
-    offset, closed = bounds.start, False
-    while not closed and offset < bounds.end:
-        fetched = await log.reader.fetch(offset, max_records=EXPORT_ROWS, max_wait_ms=50)
-        offset = fetched.next_offset
+    async for page in pages(log.reader, bounds.start, bounds.end, most=EXPORT_ROWS):
         rows = []
-        for row in fetched.records:
+        for row in page:
             value = decode_audit_value(row.value or b"")
             if isinstance(value, AuditRecord) and value.index >= size:
                 continue
             rows.append(row)
-            if isinstance(value, Checkpoint):
-                closed = open_note(value.note, log.origin, None).size == size and size > 0
-                if closed:
-                    break
+            if size and isinstance(value, Checkpoint) and _size_of(value, log.origin) == size:
+                yield rows
+                return
         if rows:
             yield rows
+
+
+def _size_of(checkpoint: Checkpoint, origin: str) -> int:
+    return open_note(checkpoint.note, origin, None).size
 
 
 def _shown(row: Record, origin: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from streams.errors import (
     SourceUnreadableError,
     TransientError,
 )
+from streams.history import PAGE_RECORDS, pages
 from streams.ports import PartitionReader
 from streams.settings import Settings, load_settings
 from streams.topology import Topology
@@ -66,7 +67,6 @@ from streams.verifier import (
 
 __all__ = ["Inquiry", "verify_histories"]
 
-PAGE_RECORDS = 2000
 ROOTS: tuple[RootName, ...] = ("operations", "heads")
 PROOF_BYTES_MAX = 2**20
 
@@ -291,15 +291,7 @@ async def _partition(
     start, end, _ = await reader.bounds()
     inquiry.progress.begin(f"{reader.topic}/{reader.partition}", end - start)
     walk = LogWalk(inquiry.trust, progress=inquiry.progress, start=start)
-
-    async def pages() -> AsyncGenerator[list[Record], None]:
-        offset = start
-        while offset < end:
-            fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=500)
-            yield [row for row in fetched.records if row.offset < end]
-            offset = fetched.next_offset
-
-    async with aclosing(pages()) as read:
+    async with aclosing(pages(reader, start, end)) as read:
         compared = await _walked(walk, read, source if inquiry.with_source else None)
     return _verdicts(walk, (reader.topic, reader.partition), inquiry.trust, compared)
 

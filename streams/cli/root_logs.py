@@ -14,6 +14,7 @@ from schemas.records import Record
 from streams.audit.checkpoint import parse_log_name
 from streams.audit.note import MalformedError
 from streams.errors import BreakError
+from streams.history import PAGE_RECORDS, pages
 from streams.ports import ObjectStore, PartitionReader
 from streams.segments import ARCHIVE, SegmentReader, parse_object_name
 from streams.verifier import RootLogs
@@ -27,7 +28,6 @@ __all__ = [
     "root_topic",
 ]
 
-PAGE_RECORDS = 2000
 RootName = Literal["operations", "heads"]
 Pages = AsyncIterator[list[Record]]
 Opener = Callable[[RootName], Sequence[Pages]]
@@ -135,11 +135,9 @@ async def _database_pages(path: Path, topic: str) -> AsyncGenerator[list[Record]
 
 async def _live_pages(reader: PartitionReader) -> AsyncGenerator[list[Record], None]:
     try:
-        offset, end, _ = await reader.bounds()
-        while offset < end:
-            fetched = await reader.fetch(offset, max_records=PAGE_RECORDS, max_wait_ms=500)
-            yield [row for row in fetched.records if row.offset < end]
-            offset = fetched.next_offset
+        start, end, _ = await reader.bounds()
+        async for page in pages(reader, start, end):
+            yield page
     finally:
         await reader.close()
 
