@@ -31,14 +31,26 @@ from schemas.events import (
 from schemas.framing import confluent_frame, read_frame, single_object_frame
 from schemas.heads import LogHead, check_head
 from schemas.limits import EVENT_BYTES_MAX
+from schemas.operations import (
+    DrillFinished,
+    IndexKeyRotated,
+    LogOpened,
+    OperationEvent,
+    SnapshotRestored,
+    check_operation_event,
+)
 from schemas.record_types import (
     ALERT,
     DEAD_LETTER,
     DECISION,
+    DRILL_FINISHED,
+    INDEX_KEY_ROTATED,
     LOG_HEAD,
+    LOG_OPENED,
     MUTATION,
     RECORD_TYPES,
     SCHEMA_ANSWER,
+    SNAPSHOT_RESTORED,
 )
 from schemas.records import Record
 from schemas.schema_answers import SchemaAnswer, check_schema_answer
@@ -61,16 +73,24 @@ __all__ = [
     "decode_event",
     "decode_head",
     "decode_mutation",
+    "decode_operation_event",
     "decode_schema_answer",
     "encode_alert",
     "encode_dead_letter",
     "encode_event",
     "encode_head",
+    "encode_operation_event",
     "encode_schema_answer",
     "writer_schema",
 ]
 
 FRAME_BYTES_MAX = 10  # of the longest framing that is written
+OPERATION_EVENTS: dict[type[OperationEvent], str] = {
+    LogOpened: LOG_OPENED,
+    IndexKeyRotated: INDEX_KEY_ROTATED,
+    SnapshotRestored: SNAPSHOT_RESTORED,
+    DrillFinished: DRILL_FINISHED,
+}
 
 
 def decode_event(record: Record, schemas: SchemaLookup = BUILT_IN) -> Event:
@@ -131,6 +151,16 @@ def decode_schema_answer(record: Record) -> SchemaAnswer:
     return answer
 
 
+def decode_operation_event(record: Record) -> OperationEvent:
+    """The event in a record of the operations topic: no registry says how to read one.
+
+    Raises as `decode_event`; an operator's note is of UNKNOWN_FRAMING.
+    """
+    event: OperationEvent = _decode(record, BUILT_IN, tuple(OPERATION_EVENTS.values()))
+    check_operation_event(event)
+    return event
+
+
 def encode_event(event: Event, schema_id: int | None = None) -> bytes:
     """An event framed: single object, or Confluent V0 given the id a registry gave its schema.
 
@@ -163,6 +193,12 @@ def encode_schema_answer(answer: SchemaAnswer) -> bytes:
     """A schema answer as a single object, raising as `encode_event` does."""
     check_schema_answer(answer)
     return _encode(SCHEMA_ANSWER, answer, None)
+
+
+def encode_operation_event(event: OperationEvent) -> bytes:
+    """An event of the operations topic as a single object, raising as `encode_event` does."""
+    check_operation_event(event)
+    return _encode(OPERATION_EVENTS[type(event)], event, None)
 
 
 def _decode(record: Record, schemas: SchemaLookup, wanted: tuple[str, ...]) -> Any:  # noqa: ANN401

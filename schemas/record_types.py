@@ -1,15 +1,15 @@
 """The records that are read into values: schema of today and reader of each.
 
 A reader builds the dataclasses of `schemas.events`, `schemas.alerts`, `schemas.dead_letters`,
-`schemas.heads` and `schemas.schema_answers` from a body; their fields have the names and order of
-the schemas.
+`schemas.heads`, `schemas.operations` and `schemas.schema_answers` from a body; their fields have
+the names and order of the schemas.
 """
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from schemas import alerts, dead_letters, events, heads, schema_answers
+from schemas import alerts, dead_letters, events, heads, operations, schema_answers
 from schemas.catalogue import (
     Schema,
     canonical_form,
@@ -24,10 +24,14 @@ __all__ = [
     "ALERT",
     "DEAD_LETTER",
     "DECISION",
+    "DRILL_FINISHED",
+    "INDEX_KEY_ROTATED",
     "LOG_HEAD",
+    "LOG_OPENED",
     "MUTATION",
     "RECORD_TYPES",
     "SCHEMA_ANSWER",
+    "SNAPSHOT_RESTORED",
     "RecordType",
 ]
 
@@ -37,6 +41,10 @@ ALERT = "attestream.alerts.v1.AnomalyAlert"
 DEAD_LETTER = "attestream.deadletters.v1.DeadLetter"
 LOG_HEAD = "attestream.heads.v1.LogHead"
 SCHEMA_ANSWER = "attestream.operations.v1.SchemaAnswer"
+LOG_OPENED = "attestream.operations.v1.LogOpened"
+INDEX_KEY_ROTATED = "attestream.operations.v1.IndexKeyRotated"
+SNAPSHOT_RESTORED = "attestream.operations.v1.SnapshotRestored"
+DRILL_FINISHED = "attestream.operations.v1.DrillFinished"
 
 _BUILT: dict[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
     DECISION: (
@@ -81,6 +89,10 @@ _BUILT: dict[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
     DEAD_LETTER: ("dead_letter", (dead_letters.DeadLetter, dead_letters.Reason)),
     LOG_HEAD: ("log_head", (heads.LogHead,)),
     SCHEMA_ANSWER: ("schema_answer", (schema_answers.SchemaAnswer, schema_answers.Naming)),
+    LOG_OPENED: ("log_opened", (operations.LogOpened,)),
+    INDEX_KEY_ROTATED: ("index_key_rotated", (operations.IndexKeyRotated,)),
+    SNAPSHOT_RESTORED: ("snapshot_restored", (operations.SnapshotRestored, operations.LogRoot)),
+    DRILL_FINISHED: ("drill_finished", (operations.DrillFinished, operations.LogRoot)),
 }
 
 

@@ -18,11 +18,13 @@ from schemas.codec import (
     decode_event,
     decode_head,
     decode_mutation,
+    decode_operation_event,
     decode_schema_answer,
     encode_alert,
     encode_dead_letter,
     encode_event,
     encode_head,
+    encode_operation_event,
     encode_schema_answer,
     writer_schema,
 )
@@ -35,9 +37,13 @@ from schemas.record_types import (
     ALERT,
     DEAD_LETTER,
     DECISION,
+    DRILL_FINISHED,
+    INDEX_KEY_ROTATED,
     LOG_HEAD,
+    LOG_OPENED,
     MUTATION,
     SCHEMA_ANSWER,
+    SNAPSHOT_RESTORED,
 )
 from schemas.records import Record
 from schemas.schema_answers import Naming, SchemaAnswer
@@ -49,6 +55,7 @@ from tests.support.events import (
     full_mutation,
     record,
 )
+from tests.support.operation_events import DRILLED, OPENED, RESTORED, ROTATED
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "events.json").read_text("utf-8"))
 GUID = bytes(range(16))
@@ -59,6 +66,10 @@ FILES = {
     DEAD_LETTER: "dead_letter",
     LOG_HEAD: "log_head",
     SCHEMA_ANSWER: "schema_answer",
+    LOG_OPENED: "log_opened",
+    INDEX_KEY_ROTATED: "index_key_rotated",
+    SNAPSHOT_RESTORED: "snapshot_restored",
+    DRILL_FINISHED: "drill_finished",
 }
 DECODERS: dict[str, Callable[[Record], Any]] = {
     DECISION: decode_event,
@@ -67,6 +78,10 @@ DECODERS: dict[str, Callable[[Record], Any]] = {
     DEAD_LETTER: decode_dead_letter,
     LOG_HEAD: decode_head,
     SCHEMA_ANSWER: decode_schema_answer,
+    LOG_OPENED: decode_operation_event,
+    INDEX_KEY_ROTATED: decode_operation_event,
+    SNAPSHOT_RESTORED: decode_operation_event,
+    DRILL_FINISHED: decode_operation_event,
 }
 ENCODERS: dict[str, Callable[[Any], bytes]] = {
     DECISION: encode_event,
@@ -75,6 +90,10 @@ ENCODERS: dict[str, Callable[[Any], bytes]] = {
     DEAD_LETTER: encode_dead_letter,
     LOG_HEAD: encode_head,
     SCHEMA_ANSWER: encode_schema_answer,
+    LOG_OPENED: encode_operation_event,
+    INDEX_KEY_ROTATED: encode_operation_event,
+    SNAPSHOT_RESTORED: encode_operation_event,
+    DRILL_FINISHED: encode_operation_event,
 }
 VALUES: dict[str, Any] = {
     DECISION: full_decision(),
@@ -85,6 +104,10 @@ VALUES: dict[str, Any] = {
     SCHEMA_ANSWER: SchemaAnswer(
         kind=Naming.ID, reference=bytes(4), text="t", detail="d", registry="https://r"
     ),
+    LOG_OPENED: OPENED,
+    INDEX_KEY_ROTATED: ROTATED,
+    SNAPSHOT_RESTORED: RESTORED,
+    DRILL_FINISHED: DRILLED,
 }
 
 
