@@ -1,4 +1,4 @@
-"""Output that is derived from a log and published exactly once: alerts, dead letters.
+"""Output that is derived from a log and published exactly once: alerts, dead letters, findings.
 
 A derived record goes to the partition of its input's number, which has one fenced, transactional
 writer, and all records of one leaf go in one transaction. So the last committed record of the
@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from projections.ports import Position, SealedBatch, SealedRecord
 from schemas.codec import BUILT_IN, SchemaLookup, WriterSchema
 from schemas.framing import SchemaReference
 from schemas.records import Record
@@ -21,6 +22,7 @@ __all__ = [
     "DerivedPartition",
     "DerivedWriter",
     "Framing",
+    "LeafByLeaf",
     "MakeReader",
     "MakeWriter",
     "Output",
@@ -36,6 +38,7 @@ FETCH_TRIES = 25
 MakeWriter = Callable[[], PartitionWriter]
 MakeReader = Callable[[], PartitionReader]
 LeafOf = Callable[[Record, SchemaLookup], tuple[str, int] | None]
+Derive = Callable[[SealedRecord], bytes | None]
 
 
 class Output(NamedTuple):
@@ -186,6 +189,62 @@ class DerivedWriter:
                     last = leaf[1]
             offset = fetched.next_offset
         return last
+
+
+class LeafByLeaf:
+    """A projection that publishes at most one record about each leaf, made of that leaf alone.
+
+    Nothing is kept but the output itself: a start walks the log from its beginning, and derives
+    from what lies behind the last leaf the output speaks of.
+    """
+
+    def __init__(self, output: DerivedWriter, derive: Derive, *, chunk: int) -> None:
+        """`derive` makes a record of a leaf, or None; `chunk` of them between two yields."""
+        self._output = output
+        self._derive = derive
+        self._chunk = chunk
+        self._size = 0
+
+    async def resume(self) -> Position:
+        """Fence other writers of the output and read how far it goes.
+
+        Raises:
+            TransientError, FencedError, OutcomeUnknownError, SettingsError: open anew.
+        """
+        self._size = 0
+        await self._output.start()
+        return Position(0, None, None)
+
+    async def apply(self, batch: SealedBatch) -> None:
+        """Publish what is derived from one batch.
+
+        Raises:
+            FencedError, OutcomeUnknownError: open anew; nothing is published twice.
+        """
+        outputs: list[Output] = []
+        for number, record in enumerate(batch.records):
+            if record.index <= self._output.published:
+                continue
+            if number % self._chunk == self._chunk - 1:
+                await asyncio.sleep(0)
+            value = self._derive(record)
+            if value is not None:
+                outputs.append(Output(record.index, record.source.timestamp, value))
+        if outputs:
+            await self._output.publish(outputs)
+        self._size = batch.size
+
+    async def idle(self) -> None:
+        """Check that nothing published speaks of a leaf the log does not have.
+
+        Raises:
+            TransientError: it does; what the log lost may come again.
+        """
+        self._output.check_within(self._size)
+
+    async def close(self) -> None:
+        """Idempotent, never raises."""
+        await self._output.close()
 
 
 async def _settled(reader: PartitionReader) -> tuple[int, int]:
