@@ -56,7 +56,7 @@ def matching(request: Request, document: Document) -> list[Statement]:
 
 def _speaks(request: Request, statement: Statement) -> bool:
     if unknown := statement.keys() - KNOWN:
-        raise NotImplementedError(f"{statement.get('Sid')}: {unknown}")
+        raise ValueError(f"a statement this engine cannot read: {statement.get('Sid')}: {unknown}")
     return (
         _names(statement.get("Principal", "*"), request.principal)
         and _any_like(statement["Action"], request.action, ignore_case=True)
@@ -99,7 +99,7 @@ def _holds(operator: str, value: str | None, wanted: Sequence[str]) -> bool:
         return [str(value is None).lower()] == list(wanted)
     test = OPERATORS.get(operator)
     if test is None:
-        raise NotImplementedError(operator)
+        raise ValueError(f"an operator this engine cannot read: {operator}")
     if value is None:
         # A negated operator holds for a key that is absent, any other does not.
         return operator.startswith("StringNot")

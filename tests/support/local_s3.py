@@ -13,14 +13,10 @@ unless it is switched off, which is done here.
 
 import contextlib
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import sysconfig
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.support.local_kafka import free_ports
+from tests.support.server_process import ServerProcess
 
 __all__ = ["ACCESS_KEY", "READER", "SECRET", "LocalS3", "NoS3Error"]
 
@@ -35,9 +32,6 @@ ACCESS_KEY, SECRET = "attestreamtest", "attestream-secret-0123456789"
 READER = ("attestreamreader", "attestream-reader-0123456789")  # may not write
 ADMIN_ACTIONS = ["Admin", "Read", "Write", "List", "Tagging", "BypassGovernanceRetention"]
 PORTS = ("s3", "s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc")
-# Ends with its own group when our end of its standard input closes: a test run that is killed
-# leaves no server behind.
-SUPERVISED = 'exec 3<&0; "$@" 3<&- & server=$!; { read -r _ <&3; kill -9 0; } & wait $server'
 ENVIRONMENT = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}  # one volume a bucket, seven by default
 FLAGS = (
     "-filer",
@@ -80,9 +74,9 @@ class LocalS3:
         """`flags` are more of the server's own."""
         self.folder = Path(folder)
         self.flags = (*FLAGS, *flags)
-        self.process: subprocess.Popen[bytes] | None = None
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.endpoint = f"http://127.0.0.1:{self.ports['s3']}"
+        self._server = ServerProcess("weed", self.folder, self._is_ready)
         self.data = self.folder / "data"
         self.data.mkdir(parents=True, exist_ok=True)
         identities = [
@@ -111,32 +105,12 @@ class LocalS3:
         ]
         server = [weed(), "-logtostderr", "server", f"-dir={self.data}"]
         files = [f"-filer.localSocket={self._socket}", f"-s3.config={self._identities}"]
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                ["sh", "-c", SUPERVISED, "sh", *server, *self.flags, *ports, *files],
-                env=os.environ | ENVIRONMENT,
-                cwd=self.folder,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + timeout_s
-        while not self._is_ready():
-            if (code := self.process.poll()) is not None:
-                raise RuntimeError(f"weed ended with {code}:\n{self._log.read_text()[-2000:]}")
-            if time.monotonic() > deadline:
-                self.kill()
-                raise TimeoutError(f"the S3 server is not ready; see {self._log}")
-            time.sleep(0.05)
+        command = [*server, *self.flags, *ports, *files]
+        self._server.start(command, ENVIRONMENT, timeout_s)
 
     def kill(self) -> None:
         """SIGKILL to its own process group: locks and acknowledged objects survive."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self._server.kill()
         for port in self.ports.values():
             for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                 socket.unlink(missing_ok=True)
@@ -146,23 +120,16 @@ class LocalS3:
         return self.folder / "identities.json"
 
     @property
-    def _log(self) -> Path:
-        return self.folder / "log"
-
-    @property
     def _socket(self) -> Path:
         return self.folder / "filer.sock"
 
     def _is_ready(self) -> bool:
         # The health page says 200 up to 6 s before the volumes are registered; until then reads of
         # stored objects answer 500.
-        try:
-            _get(f"{self.endpoint}/healthz")
-            topology = json.loads(_get(f"{self._master}/dir/status"))["Topology"]
-            stored = sum(1 for _ in self.data.glob("*.idx"))
-            return _volumes(topology) >= stored and b"fid" in _get(f"{self._master}/dir/assign")
-        except OSError:
-            return False
+        _get(f"{self.endpoint}/healthz")
+        topology = json.loads(_get(f"{self._master}/dir/status"))["Topology"]
+        stored = sum(1 for _ in self.data.glob("*.idx"))
+        return _volumes(topology) >= stored and b"fid" in _get(f"{self._master}/dir/assign")
 
     @property
     def _master(self) -> str:

@@ -8,10 +8,8 @@ Free ports are picked, then released: a small race.
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,7 +19,8 @@ from typing import Literal, Self
 from filelock import FileLock
 
 from tests.support.local_kafka import free_ports
-from tests.support.local_s3 import ACCESS_KEY, SECRET, SUPERVISED, NoS3Error
+from tests.support.local_s3 import ACCESS_KEY, SECRET, NoS3Error
+from tests.support.server_process import ServerProcess
 
 __all__ = ["OtherS3"]
 
@@ -82,29 +81,10 @@ class OtherS3:
         self.folder = folder
         (self.port,) = free_ports(1)
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
+        self._server = ServerProcess(name, folder, self._is_ready)
 
     def __enter__(self) -> Self:
-        command = self._command()
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                ["sh", "-c", SUPERVISED, "sh", *command],
-                env=os.environ | ENVIRONMENT.get(self.name, {}),
-                cwd=self.folder,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 60
-        while not self._is_ready():
-            if (code := self.process.poll()) is not None:
-                self.__exit__(None, None, None)
-                raise RuntimeError(f"{self.name} ended with {code}; see {self.folder}/log")
-            if time.monotonic() > deadline:
-                self.__exit__(None, None, None)
-                raise TimeoutError(f"{self.name} is not ready; see {self.folder}/log")
-            time.sleep(0.05)
+        self._server.start(self._command(), ENVIRONMENT.get(self.name, {}))
         return self
 
     def __exit__(
@@ -113,10 +93,7 @@ class OtherS3:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self.process is not None
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self._server.kill()
 
     def _command(self) -> list[str]:
         address = f"127.0.0.1:{self.port}"
@@ -141,5 +118,3 @@ class OtherS3:
                 return True
         except urllib.error.HTTPError as error:
             return error.code < 500
-        except OSError:
-            return False
