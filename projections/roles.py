@@ -92,15 +92,15 @@ def _index(d: Deployment, search: LocalSearch, answers: SchemaAnswers) -> RoleSp
         DecisionIndex,
         DecisionIndexWorld,
     )
-    from projections.decision_index.scoring import Rules  # noqa: PLC0415
+    from projections.decision_index.rules import (  # noqa: PLC0415
+        rules_of,
+        what_is_published,
+    )
     from projections.decision_index.search import DecisionSearch  # noqa: PLC0415
 
     topology = d.engine.topology
-    rules = Rules(
-        threshold=d.settings.risk_threshold,
-        warm_up=d.settings.warm_up,
-        alerts_per_hour=d.settings.alerts_per_hour,
-    )
+    rules = rules_of(d.settings)
+    d.health.note(INDEX, what_is_published(rules))
 
     def make(topic: str, partition: int) -> AnsweredProjection:
         schemas = LogAnswers(answers)

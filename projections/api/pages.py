@@ -41,7 +41,10 @@ def readyz(health: Health) -> Answer:
         {"role": role, "topic": topic, "partition": partition, "state": s.state, "lag": s.lag}
         for (role, topic, partition), s in sorted(health.parts.items())
     ]
+    notes = [f"{role} {what}" for role, what in sorted(health.notes.items()) if what]
     body: dict[str, Any] = {"ready": not problems, "problems": problems, "parts": parts}
+    if notes:
+        body["notes"] = notes
     return Answer(200 if not problems else 503, body)
 
 

@@ -57,6 +57,7 @@ async def _findings(settings: Settings) -> list[Finding]:
         ("archive", _archive),
         ("registry", _registry),
         ("logs", _logs),
+        ("alerts", _alerts),
         ("worker", _worker),
     ]
     for part, check in checks:
@@ -177,6 +178,18 @@ async def _orders(settings: Settings, engine: Engine) -> TrustHistory:
         return trust.history
 
 
+async def _alerts(settings: Settings) -> list[Finding]:
+    from projections.decision_index.rules import rules_of, what_is_published  # noqa: PLC0415
+    from projections.decision_index.scoring import rule_version  # noqa: PLC0415
+
+    rules = rules_of(settings)
+    version = f"rule version {rule_version(rules)}"
+    withheld = what_is_published(rules)
+    if withheld:
+        return [Finding("alerts", good=None, says=f"{withheld}; {version}")]
+    return [Finding("alerts", good=True, says=f"published for every principal; {version}")]
+
+
 async def _second(settings: Settings) -> Finding:
     from streams.app import open_second  # noqa: PLC0415  # chooses the adapter
 
@@ -208,6 +221,7 @@ async def _worker(settings: Settings) -> list[Finding]:
             body = await answer.json()
     except (aiohttp.ClientError, ValueError, TimeoutError) as error:
         return [Finding("worker", good=False, says=f"{url} gives no answer: {error}")]
+    notes = [Finding("worker", good=None, says=note) for note in body.get("notes", ())]
     if body["ready"]:
-        return [Finding("worker", good=True, says=f"{url} is ready")]
-    return [Finding("worker", good=False, says=problem) for problem in body["problems"]]
+        return [Finding("worker", good=True, says=f"{url} is ready"), *notes]
+    return [Finding("worker", good=False, says=one) for one in body["problems"]] + notes

@@ -25,6 +25,7 @@ from projections.decision_index.fold import (
 from projections.decision_index.graph import FoldedGraph
 from projections.decision_index.index import DecisionRows
 from projections.decision_index.scoring import Rules
+from projections.decision_index.shown import Shown
 from projections.derived import (
     SINGLE_OBJECTS,
     DerivedPartition,
@@ -85,7 +86,7 @@ class DecisionIndex:
         output = DerivedPartition(world.make_writer, world.make_reader, world.framing)
         self._output = DerivedWriter(output, origin, alert_leaf)
         self._size = 0
-        self._shown = _Shown()
+        self._shown = Shown(origin)
 
     @property
     def size(self) -> int:
@@ -106,6 +107,7 @@ class DecisionIndex:
         self._fold = self._empty()
         self._size = 0
         await self._output.start()
+        self._shown.begin(self._fold)
         return Position(0, None, None)
 
     async def apply(self, batch: SealedBatch) -> None:
@@ -149,7 +151,7 @@ class DecisionIndex:
         fold, now = self._fold, self._world.clock.monotonic
         told: list[Finding | Summary] = []
         done = 0
-        for record in batch.records:
+        for number, record in enumerate(batch.records):
             began = now()
             scored = fold.score(record)
             learning = now()
@@ -164,6 +166,7 @@ class DecisionIndex:
             done += max(evaluations, 1)
             if done >= CHUNK_EVALUATIONS:
                 done = 0
+                self._shown.waits(len(batch.records) - number - 1)
                 await asyncio.sleep(0)
         return told
 
@@ -192,22 +195,3 @@ def alert_leaf(record: Record, schemas: SchemaLookup) -> tuple[str, int] | None:
     if not alert.evidence:
         return None
     return alert.evidence[0].origin, alert.evidence[0].index
-
-
-class _Shown:
-    """This index's share in gauges that several indexes of one process add up to."""
-
-    def __init__(self) -> None:
-        self._rows = 0
-        self._bytes = 0
-
-    def update(self, fold: DecisionFold) -> None:
-        self._show(fold.rows, fold.memory_bytes)
-
-    def clear(self) -> None:
-        self._show(0, 0)
-
-    def _show(self, rows: int, size: int) -> None:
-        metrics.VECTOR_STORE_SIZE.inc(rows - self._rows)
-        metrics.VECTOR_MEMORY.inc(size - self._bytes)
-        self._rows, self._bytes = rows, size

@@ -174,6 +174,9 @@ class Settings(BaseModel):
     risk_threshold: float = Field(0.7, alias="ATTESTREAM_RISK_THRESHOLD", gt=0, lt=1)
     warm_up: int = Field(1000, alias="ATTESTREAM_WARM_UP", ge=0, le=10_000_000)
     alerts_per_hour: int = Field(100, alias="ATTESTREAM_ALERTS_PER_HOUR", ge=1, le=100_000)
+    dedup_window_s: int = Field(3600, alias="ATTESTREAM_DEDUP_WINDOW_S", ge=1, le=30 * 86_400)
+    pipeline_mode: Literal["off", "shadow", "on"] = Field("on", alias="ATTESTREAM_PIPELINE_MODE")
+    pipeline_percent: int = Field(100, alias="ATTESTREAM_PIPELINE_PERCENT", ge=0, le=100)
     segment_bytes: int = Field(
         32 * 2**20, alias="ATTESTREAM_SEGMENT_BYTES", ge=1024, le=64 * 2**20
     )

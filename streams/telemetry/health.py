@@ -45,6 +45,7 @@ class Health:
     parts: dict[Part, PartState] = field(default_factory=dict)
     roles: dict[str, bool] = field(default_factory=dict)
     agents: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     _waiting: set[Part] = field(default_factory=set)
 
     def joining(self, role: str) -> None:
@@ -58,6 +59,10 @@ class Health:
     def agent(self, name: str, problem: str = "") -> None:
         """What keeps an agent from its work, or that nothing does."""
         self.agents[name] = problem
+
+    def note(self, role: str, what: str) -> None:
+        """What whoever looks should know of a role, though it is as it was set; empty: nothing."""
+        self.notes[role] = what
 
     def starting(self, part: Part, *, lag_limit: int | None = None) -> None:
         """The part is recovering: not ready yet."""

@@ -11,7 +11,9 @@ __all__ = [
     "ARCHIVE_OLDEST",
     "CHECKPOINT_AGE",
     "DEAD_LETTERS",
+    "EMBEDDING_DROPPED",
     "EMBEDDING_PROCESSED",
+    "EMBEDDING_QUEUE",
     "PARTITION_STOPPED",
     "PARTITION_WAITING",
     "PROJECTION_LAG",
@@ -25,6 +27,7 @@ __all__ = [
     "VECTOR_MEMORY",
     "VECTOR_SEARCH",
     "VECTOR_STORE_SIZE",
+    "WITHHELD_FINDINGS",
 ]
 
 _FAST = (0.00001, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
@@ -80,6 +83,12 @@ SCHEMA_REFERENCES_HELD_BACK = Counter(
     "attestream_schema_references_held_back_total",
     "Schema references that were not asked for: a log may name only so many new ones",
 )
+EMBEDDING_QUEUE = Gauge(
+    "authz_embedding_worker_queue_size", "Sealed records in hand that were not scored yet"
+)
+EMBEDDING_DROPPED = Counter(
+    "authz_embedding_worker_dropped_total", "Sealed records that are no decision a reader can use"
+)
 EMBEDDING_PROCESSED = Counter(
     "authz_embedding_worker_processed_total", "Evaluations embedded, scored and learned"
 )
@@ -93,3 +102,6 @@ VECTOR_STORE_SIZE = Gauge("authz_vector_store_size_total", "Distinct rows in the
 VECTOR_MEMORY = Gauge("authz_vector_memory_bytes", "Memory of the index, estimated")
 ANOMALY_CHECKS = Counter("authz_anomaly_detection_checks_total", "Evaluations scored")
 ANOMALY_ALERTS = Counter("authz_anomaly_detection_total", "Alerts published", ["severity"])
+WITHHELD_FINDINGS = Counter(
+    "attestream_findings_withheld_total", "Findings counted and not published", ["why"]
+)

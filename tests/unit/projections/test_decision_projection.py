@@ -1,10 +1,11 @@
 """Alerts are published exactly once, whatever happens to the writer."""
 
 import pytest
+from prometheus_client import REGISTRY
 
 from projections.decision_index.embedding import Features
 from projections.decision_index.projection import DecisionIndex, DecisionIndexWorld
-from projections.decision_index.scoring import Rules
+from projections.decision_index.scoring import Mode, Rules
 from projections.ports import SealedBatch
 from schemas.alerts import AnomalyAlert
 from schemas.codec import decode_alert
@@ -25,12 +26,16 @@ def batches() -> list[SealedBatch]:
 
 
 def index_of(
-    output: OutputPartition, origin: str = ORIGIN, *, replayed: bool = False
+    output: OutputPartition,
+    origin: str = ORIGIN,
+    *,
+    replayed: bool = False,
+    rules: Rules = RULES,
 ) -> DecisionIndex:
     world = DecisionIndexWorld(
         make_writer=output.writer,
         make_reader=output.reader,
-        rules=RULES,
+        rules=rules,
         clock=SystemClock(),
         replayed=replayed,
     )
@@ -193,6 +198,37 @@ async def test_an_event_of_very_many_evaluations_stops_nothing() -> None:
     output = OutputPartition()
     index = await follow(output, list(batches_of(EventLog.sealed(values))))
     assert index.tallies.evaluations == 600
+
+
+async def test_what_is_withheld_is_counted_once_and_shown_while_the_index_lives(
+    batches: list[SealedBatch],
+) -> None:
+    shadow = Rules(threshold=RULES.threshold, warm_up=RULES.warm_up, mode=Mode.SHADOW)
+    before = {name: measured(name) for name in ("shadowed", "dropped", "rows", "queue")}
+    output = OutputPartition()
+    index = index_of(output, rules=shadow)
+    await index.resume()
+    await apply_all(index, batches)
+    tallies = index.tallies
+    grown = {name: measured(name) - before[name] for name in before}
+    assert output.records == []
+    assert grown["shadowed"] == tallies.shadowed == tallies.findings > 5
+    assert grown["dropped"] == tallies.unreadable > 0
+    assert grown["rows"] > 0
+    assert grown["queue"] == 0
+    await index.close()
+    assert measured("rows") == before["rows"]
+    assert measured("shadowed") == before["shadowed"] + tallies.shadowed
+
+
+def measured(what: str) -> float:
+    name, labels = {
+        "shadowed": ("attestream_findings_withheld_total", {"why": "shadowed"}),
+        "dropped": ("authz_embedding_worker_dropped_total", {}),
+        "rows": ("authz_vector_store_size_total", {}),
+        "queue": ("authz_embedding_worker_queue_size", {}),
+    }[what]
+    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 def test_the_fake_partition_keeps_the_laws_of_a_writer() -> None:

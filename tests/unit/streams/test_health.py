@@ -34,6 +34,15 @@ def test_a_worker_with_nothing_to_do_stands_by_and_is_ready() -> None:
     assert readyz(joined()).status == 200
 
 
+def test_what_a_role_withholds_is_shown_and_keeps_nobody_from_being_ready() -> None:
+    health = joined()
+    health.note("index", "shadow: nothing is published")
+    health.note("archive", "")
+    answer = readyz(health)
+    assert answer.status == 200
+    assert answer.body["notes"] == ["index shadow: nothing is published"]
+
+
 def test_a_recovering_part_is_not_ready() -> None:
     health = joined()
     health.starting(PART)

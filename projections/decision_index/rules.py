@@ -1,0 +1,32 @@
+"""The rules of the decision index as the settings give them."""
+
+from projections.decision_index.scoring import Mode, Rules
+from streams.settings import Settings
+
+__all__ = ["rules_of", "what_is_published"]
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Every parameter of a verdict that can be set."""
+    return Rules(
+        threshold=settings.risk_threshold,
+        warm_up=settings.warm_up,
+        dedup_window_ms=settings.dedup_window_s * 1000,
+        alerts_per_hour=settings.alerts_per_hour,
+        mode=Mode(settings.pipeline_mode),
+        percentage=settings.pipeline_percent,
+    )
+
+
+def what_is_published(rules: Rules) -> str:
+    """In a sentence what becomes of findings, for operators; empty where all are published."""
+    match rules.mode:
+        case Mode.OFF:
+            return "off: no decision is scored, none can be searched for"
+        case Mode.SHADOW:
+            return "shadow: findings are counted and not published"
+        case Mode.ON if rules.percentage < 100:
+            share = f"{rules.percentage} % of the principals"
+            return f"on for {share}: findings about the others are counted and not published"
+        case Mode.ON:
+            return ""
