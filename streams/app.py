@@ -14,11 +14,12 @@ from streams.anchors import AnchorStore
 from streams.archive_root import (
     kept_verdicts,
     newest_anchors,
+    open_admitted,
     open_anchors,
+    open_holding,
     open_objects,
     open_probed_bucket,
     open_second,
-    refuse_pretender_bucket,
 )
 from streams.audit.note import TrustedKeys
 from streams.clock import SystemClock
@@ -64,6 +65,7 @@ __all__ = [
     "open_objects",
     "open_probed_bucket",
     "open_second",
+    "open_holding",
     "open_signer",
     "open_sink",
     "operator_keys",
@@ -129,10 +131,8 @@ async def open_deployment(
     """Engine, archive and signer together, for workers. Raises SettingsError, TransientError."""
     _refuse_operator(settings)
     async with open_engine(settings, create=True) as engine:
-        objects = open_objects(settings)
+        objects = await open_admitted(settings, clock)
         try:
-            await objects.check_bucket()
-            await refuse_pretender_bucket(settings, clock)
             async with (
                 open_anchors(settings, objects) as anchors,
                 open_key_ring(settings, clock) as ring,
@@ -183,7 +183,8 @@ def _refuse_operator(settings: Settings) -> None:
 async def preflight(settings: Settings, topics: Callable[[Topology], Sequence[str]]) -> None:
     """What only the servers can tell a worker before it starts: topics, archive, signer.
 
-    `topics` says which ones it works with; it need not be allowed to see any other.
+    `topics` says which ones it works with; it need not be allowed to see any other. An archive
+    that does not answer now is no reason not to start.
 
     Raises:
         SettingsError: all problems together.
@@ -201,7 +202,8 @@ async def preflight(settings: Settings, topics: Callable[[Topology], Sequence[st
             problems += error.problems
     objects = open_objects(settings)
     try:
-        await objects.check_bucket()
+        with suppress(TransientError):
+            await objects.check_bucket()
     except SettingsError as error:
         problems += error.problems
     finally:

@@ -3,8 +3,10 @@
 Optional dependencies are imported where an address needs them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streams.anchors import AnchorStore
@@ -13,21 +15,26 @@ from streams.errors import SettingsError, TransientError
 from streams.ports import Clock
 from streams.second_anchors import PairedAnchors
 from streams.settings import Settings
+from streams.telemetry.logs import get_log
 from streams.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from streams.objects.locations import CheckedStore, S3Connection
+    from streams.objects.locations import CheckedStore, HoldingStore, S3Connection
     from streams.objects.probe_bucket import OpenBucket
 
 __all__ = [
     "kept_verdicts",
     "newest_anchors",
+    "open_admitted",
     "open_anchors",
+    "open_holding",
     "open_objects",
     "open_probed_bucket",
     "open_second",
-    "refuse_pretender_bucket",
 ]
+
+START_S = 20.0  # how long a start waits for an archive that does not answer
+log = get_log("archive")
 
 
 def open_objects(settings: Settings) -> "CheckedStore":
@@ -52,8 +59,66 @@ def open_probed_bucket(settings: Settings, clock: Clock) -> "OpenBucket | None":
     return open_probed(_archive_url(settings), _s3_connection(settings), clock)
 
 
-async def refuse_pretender_bucket(settings: Settings, clock: Clock) -> None:
-    """Raises SettingsError for a bucket that only pretends to lock."""
+async def open_admitted(settings: Settings, clock: Clock) -> "CheckedStore":
+    """The archive's object store for a worker: refused where its bucket only pretends.
+
+    One that gives no answer is opened all the same. Nothing is read from it or written to it
+    before it answered and was tried.
+
+    Raises:
+        SettingsError: it breaks a promise the archive relies on, or cannot be used.
+    """
+    from streams.objects.admission import GatedStore  # noqa: PLC0415  # not for directories
+
+    if settings.s3_release_secret is not None:
+        raise SettingsError(["S3_RELEASE_SECRET releases legal holds, and stays off workers"])
+    store = open_objects(settings)
+
+    async def admit() -> None:
+        await store.check_bucket()
+        await _refuse_pretender_bucket(settings, clock)
+
+    gated = GatedStore(store, admit, clock)
+    try:
+        await asyncio.wait_for(gated.check_bucket(), START_S)
+    except (TransientError, TimeoutError) as error:
+        log.warning("the archive does not answer; what needs it waits", why=str(error))
+    except BaseException:
+        await store.close()
+        raise
+    return gated
+
+
+def open_holding(settings: Settings, *, releasing: bool) -> "HoldingStore":
+    """The archive's bucket, to put legal holds with the writer's credentials or release them.
+
+    Raises:
+        SettingsError: no bucket; or no credentials of their own for releasing.
+    """
+    from streams.objects.locations import open_holds  # noqa: PLC0415
+
+    connection = _s3_connection(settings)
+    if releasing:
+        secret = settings.s3_release_secret
+        if settings.s3_release_profile is None and secret is None:
+            raise SettingsError(
+                [
+                    (
+                        "legal holds are released with credentials the workers do not have: set "
+                        "S3_RELEASE_PROFILE, or S3_RELEASE_ACCESS_KEY and S3_RELEASE_SECRET"
+                    )
+                ]
+            )
+        connection = replace(
+            connection,
+            access_key=settings.s3_release_access_key,
+            secret=secret.get_secret_value() if secret else None,
+            profile=settings.s3_release_profile,
+        )
+    return open_holds(_archive_url(settings), connection)
+
+
+async def _refuse_pretender_bucket(settings: Settings, clock: Clock) -> None:
     bucket = open_probed_bucket(settings, clock)
     if bucket is None:
         return
@@ -80,6 +145,8 @@ def _s3_connection(settings: Settings) -> "S3Connection":
         access_key=settings.s3_access_key,
         secret=secret.get_secret_value() if secret else None,
         sse_kms_key_id=settings.s3_sse_kms_key_id,
+        path_style=settings.s3_path_style,
+        legal_hold=settings.legal_hold,
     )
 
 

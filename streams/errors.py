@@ -17,6 +17,7 @@ __all__ = [
     "SourceChangedError",
     "SourceGapError",
     "SourceUnreadableError",
+    "StoredOtherwiseError",
     "TransientError",
     "VerificationError",
 ]
@@ -92,6 +93,18 @@ class BreakError(VerificationError):
         self.kind = kind
         self.index = index
         self.detail = detail
+
+
+class StoredOtherwiseError(VerificationError):
+    """A store keeps an object otherwise than it was asked to, and has said so itself.
+
+    Attributes:
+        kind: the break kind of formats §9: `lock`, or `archive` for other bytes.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
 
 
 class RollbackError(VerificationError):

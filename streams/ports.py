@@ -196,6 +196,7 @@ class ObjectInfo(NamedTuple):
 
 class ObjectStore(Protocol):
     """A bucket and prefix, or a directory: objects are created once and read by version.
+    legal_hold: bool = False
 
     Keys are logical: relative to the prefix, `/` between components.
     """

@@ -29,14 +29,14 @@ class CutRules:
             batch alone is larger.
         records_max: audit records, likewise.
         span_ms_max: of record time.
+        daily: a new day of record time (UTC) begins a new segment as well.
         age_s_max: of waiting in memory, in real time.
-
-    A new day of record time (UTC) begins a new segment as well.
     """
 
     bytes_max: int = 32 * 2**20
     records_max: int = 100_000
     span_ms_max: int = DAY_MS
+    daily: bool = True
     age_s_max: float = 300
 
 
@@ -174,7 +174,7 @@ def cut_before(segment: OpenSegment, batch: SealedBatch, rules: CutRules) -> boo
         segment.bytes + added > rules.bytes_max
         or segment.records + len(batch.records) > rules.records_max
         or first_ms - segment.begun_ms >= rules.span_ms_max
-        or first_ms // DAY_MS > segment.begun_ms // DAY_MS
+        or (rules.daily and first_ms // DAY_MS > segment.begun_ms // DAY_MS)
     )
 
 

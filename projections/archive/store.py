@@ -22,7 +22,12 @@ from schemas.records import AuditRecord, Checkpoint, Record
 from streams.audit.checkpoint import CheckpointText, open_note
 from streams.audit.note import TrustedKeys
 from streams.audit.trail import Trail
-from streams.errors import BreakError, ObjectExistsError, TransientError
+from streams.errors import (
+    BreakError,
+    ObjectExistsError,
+    StoredOtherwiseError,
+    TransientError,
+)
 from streams.ports import ObjectStore
 from streams.segments import (
     FIRST_PREVIOUS,
@@ -38,7 +43,12 @@ from streams.segments import (
     segment_name,
 )
 
-__all__ = ["ArchiveStore", "Head", "Stored"]
+__all__ = ["OBJECT_BYTES_MAX", "ArchiveStore", "Head", "Stored"]
+
+# Of a segment as it is stored. A sealer's tail has at most 63 MiB of values (`Session.room`), so
+# that not even what does not compress at all, with its rows and the schema texts, comes near.
+OBJECT_BYTES_MAX = 64 * 2**20
+LOCKED = ("COMPLIANCE", None)  # a directory enforces nothing, and says so
 
 
 class Head(NamedTuple):
@@ -109,8 +119,14 @@ class ArchiveStore:
             encode_segment, closed.origin, closed.first, closed.opening, closed.rows
         )
         name = segment_name(self.origin, closed.first)
+        if len(data) > OBJECT_BYTES_MAX:
+            raise BreakError(
+                "unsealed_tail",
+                closed.first,
+                f"{len(data):,} bytes without a checkpoint between them: a tail has fewer",
+            )
         try:
-            version_id = await self.objects.create(name, data, retain_days=self.retain_days)
+            version_id = await self._create(name, data, closed.first)
         except ObjectExistsError:
             stored = await self._adopt(head, closed.leaves)
             if stored is None:
@@ -207,14 +223,22 @@ class ArchiveStore:
     ) -> Stored:
         """Manifest and anchor of a segment that stands, unless they stand too."""
         name = segment_name(self.origin, contents.first)
+        digest = sha256(data)
         info = await self.objects.head(name, version_id)
-        if info is None or info.retain_until is None:
-            raise BreakError("lock", contents.first, f"{name} is retained until no date")
+        if info is None or info.retain_until is None or info.lock_mode not in LOCKED:
+            found = f"{info.lock_mode} until {info.retain_until}" if info else "no such version"
+            raise BreakError(
+                "lock", contents.first, f"expected a lock on {name}, the store says {found}"
+            )
+        if info.size != len(data) or info.sha256 not in (None, digest.digest()):
+            raise BreakError(
+                "archive", contents.first, f"{name} is read otherwise than the store describes it"
+            )
         manifest = Manifest(
             origin=self.origin,
             segment=name,
             version_id=version_id,
-            sha256=sha256(data).hexdigest(),
+            sha256=digest.hexdigest(),
             segment_bytes=len(data),
             first_index=contents.first,
             last_index=contents.size - 1,
@@ -232,10 +256,17 @@ class ArchiveStore:
         reached = Head(contents.size, contents.closing, manifest.digest(), contents.offsets[1] + 1)
         return Stored(reached, contents.leaves)
 
+    async def _create(self, name: str, data: bytes, index: int) -> str:
+        """The version id; what the store keeps otherwise than asked is a break at `index`."""
+        try:
+            return await self.objects.create(name, data, retain_days=self.retain_days)
+        except StoredOtherwiseError as error:
+            raise BreakError(error.kind, index, str(error)) from error
+
     async def _put_manifest(self, manifest: Manifest) -> Manifest:
         name = manifest_name(self.origin, manifest.first_index)
         try:
-            await self.objects.create(name, manifest.render(), retain_days=self.retain_days)
+            await self._create(name, manifest.render(), manifest.first_index)
         except ObjectExistsError:
             _, data = await self._existing(name, manifest.first_index)
             standing = Manifest.parse(data, first=manifest.first_index)
@@ -250,7 +281,7 @@ class ArchiveStore:
     async def _anchor(self, text: CheckpointText, note: str) -> None:
         name = anchor_name(self.origin, text.size)
         try:
-            await self.objects.create(name, note.encode(), retain_days=self.retain_days)
+            await self._create(name, note.encode(), text.size)
         except ObjectExistsError:
             if not await self._is_anchored(name, text):
                 raise BreakError(

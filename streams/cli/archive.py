@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from streams.cli.archive_doctor import doctor
+from streams.cli.archive_holds import hold, release
 from streams.cli.failures import exit_on_failure
 from streams.cli.options import in_directory
 from streams.ports import ObjectStore
@@ -19,10 +20,12 @@ __all__ = ["archive"]
 
 @click.group()
 def archive() -> None:
-    """Look into the object store, and try whether its bucket keeps what it promises."""
+    """Look into the object store, hold what is in it, and try what its bucket keeps."""
 
 
 archive.add_command(doctor)
+archive.add_command(hold)
+archive.add_command(release)
 
 
 @archive.command(name="list")
@@ -63,6 +66,7 @@ async def _versions(store: ObjectStore, prefix: str) -> AsyncIterator[dict[str, 
             "bytes": version.size,
             "deleted": version.is_delete_marker,
             "lock": info.lock_mode if info else None,
+            "legal_hold": info.legal_hold if info else False,
             "retain_until": until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else None,
         }
 
@@ -71,7 +75,8 @@ def _line(listed: dict[str, Any]) -> str:
     if listed["deleted"]:
         return f"{listed['name']}  delete marker {listed['version']}"
     lock = listed["lock"] or "not locked, retained"
+    held = "held  " if listed["legal_hold"] else ""
     return (
         f"{listed['name']}  {listed['bytes']:,} bytes  {lock} until {listed['retain_until']}  "
-        f"version {listed['version']}"
+        f"{held}version {listed['version']}"
     )

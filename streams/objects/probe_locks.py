@@ -31,9 +31,14 @@ def _stored_as_sent(c: Canaries) -> Outcome:
     head = c.bucket.send("head_object", **canary.where, ChecksumMode="ENABLED")
     if not head.accepted:
         return Outcome(Verdict.BROKEN, f"stored, and HEAD by version says {head.said}")
-    promise = Promise(len(canary.body), sha256(canary.body).digest(), canary.retain_until)
-    if broken := promise.broken_by(head.fields, encrypted=bool(c.bucket.encryption)):
-        return Outcome(Verdict.BROKEN, broken)
+    promise = Promise(
+        len(canary.body),
+        sha256(canary.body).digest(),
+        canary.retain_until,
+        c.bucket.encryption.get("SSEKMSKeyId"),
+    )
+    if fault := promise.broken_by(head.fields):
+        return Outcome(Verdict.BROKEN, fault.detail)
     until = head.fields["ObjectLockRetainUntilDate"]
     if until > canary.retain_until + TOLERANCE:
         return Outcome(Verdict.BROKEN, f"locked until {until}, asked for {canary.retain_until}")

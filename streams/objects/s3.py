@@ -2,20 +2,23 @@
 
 An object is created by one PutObject: `If-None-Match: *`, its SHA-256, COMPLIANCE and a
 retain-until that counts from the server's clock; then read back by version id, and refused where
-size, checksum or lock is not what was asked for. Retention is of a *version*: whoever may write
-can lay a newer version or a delete marker over an object, so everything is read by version, and
-the oldest version is the object. Only what is derived and public (`newest`, `replace`) is written
-without a lock and read as it stands; it is replaced on its ETag (`If-Match`).
+size, checksum, lock, encryption or hold is not what was asked for. Retention is of a *version*:
+whoever may write can lay a newer version or a delete marker over an object, so everything is read
+by version, and the oldest version is the object. Only what is derived and public (`newest`,
+`replace`) is written without a lock and read as it stands; it is replaced on its ETag
+(`If-Match`).
 
-Blocking calls run in threads.
+Blocking calls run in threads of the store's own: a server that answers nobody holds up no other
+work of the process.
 """
 
 import asyncio
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from botocore.exceptions import BotoCoreError
 
@@ -24,6 +27,7 @@ from streams.errors import (
     ObjectExistsError,
     OutcomeUnknownError,
     SettingsError,
+    StoredOtherwiseError,
     TransientError,
     VerificationError,
 )
@@ -31,6 +35,7 @@ from streams.objects.locations import S3Connection
 from streams.objects.s3_answers import (
     LOCK_MODE,
     Fate,
+    Fault,
     Listing,
     Promise,
     info_of,
@@ -67,7 +72,10 @@ class S3ObjectStore:
         self._bucket = bucket
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self._patience = patience or Patience()
-        self._encryption = _encryption(connection.sse_kms_key_id)
+        self._key_id = connection.sse_kms_key_id
+        self._is_held = connection.legal_hold
+        self._encryption = _encryption(self._key_id)
+        self._threads = ThreadPoolExecutor(self._patience.connections, "s3")
         try:
             self._client = make_client(open_session(connection), connection, self._patience)
         except (BotoCoreError, ValueError) as error:
@@ -102,8 +110,8 @@ class S3ObjectStore:
         """As the port says.
 
         Raises:
-            VerificationError: the server stored something else than it was sent, or without the
-                lock. The version stands; nothing is written to this bucket any more.
+            StoredOtherwiseError: the server stored something else than it was sent, or without
+                the lock. The version stands; nothing is written to this bucket any more.
             SettingsError: denied, expired credentials, no such bucket, no Object Lock.
         """
         name = self._prefix + key
@@ -112,7 +120,8 @@ class S3ObjectStore:
         if listing.oldest(key) is not None:
             raise ObjectExistsError(f"{self._place}{key} exists")
         until = listing.server_time + timedelta(days=retain_days)
-        promise = Promise(len(body), sha256(body).digest(), until)
+        digest = await self._in_thread(lambda: sha256(body).digest())
+        promise = Promise(len(body), digest, until, self._key_id, self._is_held)
         version_id = await self._create(name, body, promise)
         # Now the version stands, locked, whatever becomes of us.
         try:
@@ -157,7 +166,7 @@ class S3ObjectStore:
     async def replace(self, key: str, body: bytes, *, over: str | None = None) -> str:
         """As the port says."""
         condition = {"IfNoneMatch": "*"} if over is None else {"IfMatch": over}
-        answer, _ = await self._put(self._prefix + key, body, condition)
+        answer, _ = await self._put(self._prefix + key, body, sha256(body).digest(), condition)
         if answer is not None:
             if not answer.get("ETag"):
                 raise OutcomeUnknownError(f"{self._place}{key}: an answer without ETag")
@@ -167,18 +176,52 @@ class S3ObjectStore:
             raise ObjectExistsError(f"{self._place}{key} is not what was to be replaced")
         return standing.tag
 
+    async def set_hold(self, key: str, version_id: str, *, on: bool) -> None:
+        """As `HoldingStore` says."""
+        where: Any = {"Bucket": self._bucket, "Key": self._prefix + key, "VersionId": version_id}
+        status: Literal["ON", "OFF"] = "ON" if on else "OFF"
+        put, get = self._client.put_object_legal_hold, self._client.get_object_legal_hold
+        if await self._ask(lambda: put(**where, LegalHold={"Status": status})) is None:
+            raise SettingsError([f"{self._place}{key}: no version {version_id}"])
+        found = await self._ask(lambda: get(**where))
+        said = found["LegalHold"].get("Status") if found else None
+        if (said == "ON") is not on:
+            raise StoredOtherwiseError(
+                "lock",
+                f"{self._place}{key} version {version_id}: legal hold {status} was accepted, and "
+                f"the server says {said}",
+            )
+
+    async def delete(self, key: str, version_id: str) -> bool:
+        """As `disposal.DisposableStore` says: True where the version is gone."""
+        try:
+            await self._ask(
+                lambda: self._client.delete_object(
+                    Bucket=self._bucket, Key=self._prefix + key, VersionId=version_id
+                )
+            )
+        except SettingsError as error:
+            # Object Lock refuses so, and so does a policy: either keeps the version.
+            if isinstance(error.__cause__, FAILURES) and answer_of(error.__cause__)[1] == 403:
+                return False
+            raise
+        return True
+
     async def close(self) -> None:
         """Idempotent."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._client.close)
 
     async def _create(self, name: str, body: bytes, promise: Promise) -> str:
         """Create the version; its id. Handles the answer that was lost on the way."""
-        terms = {
+        terms: dict[str, Any] = {
             "IfNoneMatch": "*",
             "ObjectLockMode": LOCK_MODE,
             "ObjectLockRetainUntilDate": promise.retain_until,
         }
-        answer, may_be_ours = await self._put(name, body, terms)
+        if self._is_held:
+            terms["ObjectLockLegalHoldStatus"] = "ON"
+        answer, may_be_ours = await self._put(name, body, promise.sha256, terms)
         if answer is None:
             return await self._ours(name, promise, may_be_ours=may_be_ours)
         return self._version_id(answer)
@@ -187,13 +230,14 @@ class S3ObjectStore:
         self,
         name: str,
         body: bytes,
+        digest: bytes,
         terms: Any,  # noqa: ANN401  # see _encryption
     ) -> tuple[Mapping[str, Any] | None, bool]:
         """The answer to a conditional PutObject, None where the condition does not hold.
 
         Beside it whether an attempt of ours, whose answer was lost, may have been applied.
         """
-        checksum = b64encode(sha256(body).digest()).decode()
+        checksum = b64encode(digest).decode()
 
         def put() -> Mapping[str, Any]:
             return self._client.put_object(
@@ -210,7 +254,7 @@ class S3ObjectStore:
         delays = self._patience.delays()
         while True:
             try:
-                return await asyncio.to_thread(put), may_be_ours
+                return await self._in_thread(put), may_be_ours
             except FAILURES as error:
                 fate = fate_of_failure(error)
                 if fate is Fate.EXISTS or (fate is Fate.ABSENT and "IfMatch" in terms):
@@ -240,14 +284,14 @@ class S3ObjectStore:
 
     async def _verify(self, name: str, version_id: str, promise: Promise) -> None:
         answer = await self._head(name, version_id)
-        broken = (
-            "it is not there"
-            if answer is None
-            else promise.broken_by(answer, encrypted=bool(self._encryption))
+        fault = (
+            Fault("archive", "it is not there") if answer is None else promise.broken_by(answer)
         )
-        if broken:
-            raise VerificationError(
-                f"s3://{self._bucket}/{name} version {version_id} was written, and {broken}"
+        if fault:
+            raise StoredOtherwiseError(
+                fault.kind,
+                f"s3://{self._bucket}/{name} version {version_id} was written and read back: "
+                f"{fault.detail}; `attestream archive doctor` tries the bucket",
             )
 
     async def _list(self, name: str) -> Listing:
@@ -285,7 +329,7 @@ class S3ObjectStore:
         delays = self._patience.delays()
         while True:
             try:
-                return await asyncio.to_thread(request)
+                return await self._in_thread(request)
             except FAILURES as error:
                 fate = fate_of_failure(error)
                 if fate is Fate.ABSENT:
@@ -295,6 +339,9 @@ class S3ObjectStore:
                 if (delay := next(delays, None)) is None:
                     raise TransientError(f"{self._place}: {said_by(error)}") from error
             await asyncio.sleep(delay)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _refused(self, error: Failure) -> AttestreamError:
         return SettingsError([f"{self._place}: {reason_of(*answer_of(error))} ({said_by(error)})"])

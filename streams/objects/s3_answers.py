@@ -13,6 +13,7 @@ from streams.ports import ObjectInfo, ObjectVersion
 __all__ = [
     "LOCK_MODE",
     "Fate",
+    "Fault",
     "Listing",
     "Promise",
     "fate_of",
@@ -23,8 +24,18 @@ __all__ = [
 LOCK_MODE: Literal["COMPLIANCE"] = "COMPLIANCE"
 LOCK_TOLERANCE = timedelta(seconds=1)  # servers round
 SHA256_BYTES = 32
+INSUFFICIENT_STORAGE = 507
 
-ABSENT_CODES = {"NoSuchKey", "NoSuchVersion", "404", "405", "MethodNotAllowed", "InvalidArgument"}
+ABSENT_CODES = {
+    "404",
+    "405",
+    "InvalidArgument",
+    "MethodNotAllowed",
+    "NoSuchKey",
+    "NoSuchObjectLegalHold",  # SeaweedFS's name of the next
+    "NoSuchObjectLockConfiguration",  # of a version: neither retention nor hold
+    "NoSuchVersion",
+}
 NOT_APPLIED_CODES = {
     "ConditionalRequestConflict",
     "OperationAborted",
@@ -36,6 +47,9 @@ NOT_APPLIED_CODES = {
     "XAmzContentSHA256Mismatch",
     "XAmzContentChecksumMismatch",
 }
+# Nothing was stored, and an operator has to make room.
+FULL_CODES = {"EntityQuotaExceeded", "QuotaExceeded", "XMinioStorageFull"}
+FULL = "the bucket or its server is full"
 NO_CREDENTIALS = "no credentials: set S3_ACCESS_KEY and S3_SECRET, or those of AWS"
 UNKNOWN_CREDENTIALS = "the credentials are not known there"
 EXPIRED = "the credentials have expired"
@@ -76,34 +90,65 @@ class Fate(Enum):
     REFUSED = auto()  # needs an operator
 
 
+class Fault(NamedTuple):
+    """What a stored version is not. `kind`: `lock`, or `archive` for bytes and encryption."""
+
+    kind: Literal["lock", "archive"]
+    detail: str
+
+
 class Promise(NamedTuple):
-    """What a stored version must be."""
+    """What a stored version must be.
+
+    Attributes:
+        size: in bytes.
+        sha256: of the bytes, raw.
+        retain_until: the lock's least end.
+        key_id: the SSE-KMS key that was asked for, as it was named; None for none.
+        held: whether a legal hold was asked for.
+    """
 
     size: int
     sha256: bytes
     retain_until: datetime
+    key_id: str | None = None
+    held: bool = False
 
     def is_content(self, answer: Mapping[str, Any]) -> bool:
         """Whether a HEAD answer describes these bytes."""
         return info_of(answer)[:2] == self[:2]
 
-    def broken_by(self, answer: Mapping[str, Any], *, encrypted: bool) -> str:
-        """Which part of the promise a HEAD answer breaks; empty if none."""
+    def broken_by(self, answer: Mapping[str, Any]) -> Fault | None:
+        """Which part of the promise a HEAD answer breaks; None if none."""
         info = info_of(answer)
         if not self.is_content(answer):
-            return (
+            return Fault(
+                "archive",
                 f"expected {self.size} bytes of SHA-256 {self.sha256.hex()}, stored are "
-                f"{info.size} of {info.sha256.hex() if info.sha256 else 'no checksum'}"
+                f"{info.size} of {info.sha256.hex() if info.sha256 else 'no checksum'}",
             )
         least = self.retain_until - LOCK_TOLERANCE
         if info.lock_mode != LOCK_MODE or not info.retain_until or info.retain_until < least:
-            return (
+            return Fault(
+                "lock",
                 f"expected {LOCK_MODE} until {self.retain_until}, the server says "
-                f"{info.lock_mode} until {info.retain_until} (or s3:GetObjectRetention is missing)"
+                f"{info.lock_mode} until {info.retain_until} (or s3:GetObjectRetention is "
+                "missing)",
             )
-        if encrypted and answer.get("ServerSideEncryption") != "aws:kms":
-            return "stored without SSE-KMS, which was asked for"
-        return ""
+        if self.held and not info.legal_hold:
+            return Fault("lock", "no legal hold is on it (or s3:GetObjectLegalHold is missing)")
+        return self._encrypted_otherwise(answer)
+
+    def _encrypted_otherwise(self, answer: Mapping[str, Any]) -> Fault | None:
+        if self.key_id is None:
+            return None
+        if answer.get("ServerSideEncryption") != "aws:kms":
+            return Fault("archive", "stored without SSE-KMS, which was asked for")
+        used = str(answer.get("SSEKMSKeyId", ""))
+        # An alias is told by the key it stands for, and some servers tell no key.
+        if used and "alias/" not in self.key_id and _bare(used) != _bare(self.key_id):
+            return Fault("archive", f"encrypted with {used}, asked for {self.key_id}")
+        return None
 
 
 class Listing:
@@ -167,6 +212,8 @@ def fate_of(code: str, status: int) -> Fate:
         return Fate.ABSENT
     if code in NOT_APPLIED_CODES or status == 429:
         return Fate.NOT_APPLIED
+    if _is_full(code, status):
+        return Fate.REFUSED
     return Fate.UNKNOWN if status >= 500 and status != 501 else Fate.REFUSED
 
 
@@ -174,7 +221,13 @@ def reason_of(code: str, status: int) -> str:
     """What an operator has to change, in a few words."""
     if code.startswith("KMS."):
         return "the SSE-KMS key cannot be used"
+    if _is_full(code, status):
+        return FULL
     return REASONS.get(code) or REASONS.get(str(status)) or "the request was refused"
+
+
+def _is_full(code: str, status: int) -> bool:
+    return code in FULL_CODES or status == INSUFFICIENT_STORAGE
 
 
 def info_of(answer: Mapping[str, Any]) -> ObjectInfo:
@@ -185,7 +238,13 @@ def info_of(answer: Mapping[str, Any]) -> ObjectInfo:
         _sha256(answer.get("ChecksumSHA256", "")),
         until.astimezone(UTC) if until else None,
         answer.get("ObjectLockMode"),
+        answer.get("ObjectLockLegalHoldStatus") == "ON",
     )
+
+
+def _bare(key_id: str) -> str:
+    """A KMS key's id without its ARN."""
+    return key_id.replace("/", ":").rpartition(":")[2]
 
 
 def _sha256(text: str) -> bytes | None:

@@ -65,6 +65,7 @@ def open_session(connection: S3Connection) -> boto3.session.Session:
     return boto3.session.Session(
         aws_access_key_id=connection.access_key,
         aws_secret_access_key=connection.secret,
+        profile_name=connection.profile,
     )
 
 

@@ -21,14 +21,6 @@ def contradictions(s: Settings) -> list[str]:
             "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE go together: only one is set",
         ),
         (
-            (s.s3_access_key is None) != (s.s3_secret is None),
-            "S3_ACCESS_KEY and S3_SECRET go together: only one is set",
-        ),
-        (
-            s.production and s.allow_unlocked_archive,
-            "ATTESTREAM_ALLOW_UNLOCKED_ARCHIVE is for development: refused in production",
-        ),
-        (
             s.decisions_topic == s.memory_topic,
             "ATTESTREAM_DECISIONS_TOPIC and ATTESTREAM_MEMORY_TOPIC must differ",
         ),
@@ -56,7 +48,7 @@ def contradictions(s: Settings) -> list[str]:
         "SIGNING_PROXY_KEY_FILE": s.signing_proxy_key_file,
         "SCHEMA_REGISTRY_SSL_CA_FILE": s.schema_registry_ca_file,
     }
-    rules += _registry_rules(s)
+    rules += _archive_rules(s) + _registry_rules(s)
     problems = [text for broken, text in rules if broken] + _signer_problems(s)
     return problems + [
         f"{name}: no such file: {path}"
@@ -80,6 +72,32 @@ def _signer_problems(s: Settings) -> list[str]:
             "REQUIRE_KMS nor ATTESTREAM_SIGNERS speaks against it)"
         )
     return problems
+
+
+def _archive_rules(s: Settings) -> list[tuple[bool, str]]:
+    least = s.retention_floor_days
+    return [
+        (
+            (s.s3_access_key is None) != (s.s3_secret is None),
+            "S3_ACCESS_KEY and S3_SECRET go together: only one is set",
+        ),
+        (
+            (s.s3_release_access_key is None) != (s.s3_release_secret is None),
+            "S3_RELEASE_ACCESS_KEY and S3_RELEASE_SECRET go together: only one is set",
+        ),
+        (
+            s.s3_release_access_key is not None and s.s3_release_access_key == s.s3_access_key,
+            "S3_RELEASE_ACCESS_KEY is S3_ACCESS_KEY: a hold its writer can release holds nothing",
+        ),
+        (
+            s.retention_days < least,
+            f"ATTESTREAM_RETENTION_DAYS is below ATTESTREAM_RETENTION_FLOOR_DAYS={least}",
+        ),
+        (
+            s.production and s.allow_unlocked_archive,
+            "ATTESTREAM_ALLOW_UNLOCKED_ARCHIVE is for development: refused in production",
+        ),
+    ]
 
 
 def _registry_rules(s: Settings) -> list[tuple[bool, str]]:

@@ -34,6 +34,7 @@ def test_decisions_become_proof_alerts_and_locked_segments(
         "S3_ACCESS_KEY": s3_server.access_key,
         "S3_SECRET": s3_server.secret,
         "ATTESTREAM_RETENTION_DAYS": "1",
+        "ATTESTREAM_RETENTION_FLOOR_DAYS": "1",
         "ATTESTREAM_SEGMENT_RECORDS": "500",
     }
     with Deployment(kafka.bootstrap, tmp_path, partitions=2, extra=settings) as deployment:

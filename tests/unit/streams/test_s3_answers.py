@@ -13,13 +13,17 @@ from streams.objects.s3_answers import Fate, Listing, Promise, fate_of, info_of,
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BODY = b"bytes"
-PROMISE = Promise(len(BODY), sha256(BODY).digest(), NOON)
+KEY_ID = "1234abcd-12ab-34cd-56ef-1234567890ab"
+KEY_ARN = f"arn:aws:kms:eu-central-1:111122223333:key/{KEY_ID}"
+PROMISE = Promise(len(BODY), sha256(BODY).digest(), NOON, KEY_ID, held=True)
 KEPT = {
     "ContentLength": len(BODY),
     "ChecksumSHA256": b64encode(PROMISE.sha256).decode(),
     "ObjectLockMode": "COMPLIANCE",
     "ObjectLockRetainUntilDate": NOON,
+    "ObjectLockLegalHoldStatus": "ON",
     "ServerSideEncryption": "aws:kms",
+    "SSEKMSKeyId": KEY_ARN,
 }
 OTHER = b64encode(bytes(32)).decode()
 
@@ -51,7 +55,9 @@ def listed(*pages: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("KMS.DisabledException", 400, Fate.REFUSED),
         ("InternalError", 500, Fate.UNKNOWN),
         ("SlowDown", 503, Fate.UNKNOWN),
-        ("XMinioStorageFull", 507, Fate.UNKNOWN),
+        ("XMinioStorageFull", 507, Fate.REFUSED),
+        ("InsufficientStorage", 507, Fate.REFUSED),
+        ("QuotaExceeded", 403, Fate.REFUSED),
         ("BadDigest", 400, Fate.NOT_APPLIED),
         ("TooManyRequests", 429, Fate.NOT_APPLIED),
     ],
@@ -65,33 +71,47 @@ def test_what_an_operator_must_change_is_said() -> None:
     assert reason_of("403", 403) == "access is denied"
     assert reason_of("301", 301).endswith("set S3_REGION")
     assert reason_of("KMS.DisabledException", 400) == "the SSE-KMS key cannot be used"
+    assert reason_of("QuotaExceeded", 403) == "the bucket or its server is full"
     assert reason_of("Unheard", 418) == "the request was refused"
 
 
 def test_a_version_stored_as_asked_breaks_no_promise() -> None:
-    assert PROMISE.broken_by(KEPT, encrypted=True) == ""
+    assert PROMISE.broken_by(KEPT) is None
     later = KEPT | {"ObjectLockRetainUntilDate": NOON + timedelta(days=1)}
-    assert PROMISE.broken_by(later, encrypted=False) == ""
+    assert PROMISE._replace(key_id=None, held=False).broken_by(later) is None
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "kind", "said"),
     [
-        ({"ContentLength": 4}, "stored are 4"),
-        ({"ChecksumSHA256": OTHER}, "stored are 5 of 0000"),
-        ({"ChecksumSHA256": ""}, "no checksum"),
-        ({"ChecksumSHA256": OTHER + "-2"}, "no checksum"),
-        ({"ObjectLockMode": "GOVERNANCE"}, "GOVERNANCE"),
-        ({"ObjectLockMode": None}, "GetObjectRetention is missing"),
-        ({"ObjectLockRetainUntilDate": None}, "until None"),
-        ({"ObjectLockRetainUntilDate": NOON - timedelta(seconds=2)}, "expected COMPLIANCE"),
-        ({"ServerSideEncryption": "AES256"}, "without SSE-KMS"),
+        ({"ContentLength": 4}, "archive", "stored are 4"),
+        ({"ChecksumSHA256": OTHER}, "archive", "stored are 5 of 0000"),
+        ({"ChecksumSHA256": ""}, "archive", "no checksum"),
+        ({"ChecksumSHA256": OTHER + "-2"}, "archive", "no checksum"),
+        ({"ObjectLockMode": "GOVERNANCE"}, "lock", "GOVERNANCE"),
+        ({"ObjectLockMode": None}, "lock", "GetObjectRetention is missing"),
+        ({"ObjectLockRetainUntilDate": None}, "lock", "until None"),
+        ({"ObjectLockRetainUntilDate": NOON - timedelta(seconds=2)}, "lock", "expected COMPL"),
+        ({"ObjectLockLegalHoldStatus": "OFF"}, "lock", "no legal hold"),
+        ({"ObjectLockLegalHoldStatus": None}, "lock", "GetObjectLegalHold is missing"),
+        ({"ServerSideEncryption": "AES256"}, "archive", "without SSE-KMS"),
+        ({"SSEKMSKeyId": KEY_ARN + "c"}, "archive", "asked for 1234abcd"),
     ],
 )
 def test_a_version_stored_otherwise_is_called_by_what_is_wrong(
-    change: dict[str, Any], said: str
+    change: dict[str, Any], kind: str, said: str
 ) -> None:
-    assert said in PROMISE.broken_by(KEPT | change, encrypted=True)
+    fault = PROMISE.broken_by(KEPT | change)
+    assert fault is not None
+    assert fault.kind == kind
+    assert said in fault.detail
+
+
+@pytest.mark.parametrize("asked", [KEY_ID, KEY_ARN, "alias/archive", "arn:aws:kms:x:1:alias/a"])
+@pytest.mark.parametrize("told", [KEY_ID, KEY_ARN, None])
+def test_a_key_is_the_same_under_each_of_its_names(asked: str, told: str | None) -> None:
+    answer = {k: v for k, v in (KEPT | {"SSEKMSKeyId": told}).items() if v is not None}
+    assert PROMISE._replace(key_id=asked).broken_by(answer) is None
 
 
 def test_a_retention_is_told_in_utc() -> None:
