@@ -17,6 +17,7 @@ VERBS = {
     "demo": ("projections.cli.demo:demo", "The whole pipeline on your machine, in a minute."),
     "doctor": ("projections.cli.doctor:doctor", "Check settings, broker, topics, bucket, signer."),
     "keys": ("streams.cli.keys:keys", "Signing keys: make one, print its vkey."),
+    "replay": ("projections.cli.replay:replay", "Logs copied into a staging place."),
     "run": ("projections.cli.run:run", "The embedded pipeline as a service."),
     "search": ("projections.cli.search:search", "Nearest decisions, or memories."),
     "send": ("streams.cli.send:send", "Feed events from files."),

@@ -16,7 +16,7 @@ from streams.audit.sealing import checkpoint_record, plan_batch
 from streams.audit.trail import Trail
 from streams.ports import NewRecord
 
-__all__ = ["KEYS", "ORIGIN", "PUBLIC_KEY", "START_MS", "TOPIC", "SealedLog", "batches_of"]
+__all__ = ["BASE", "KEYS", "ORIGIN", "PUBLIC_KEY", "START_MS", "TOPIC", "SealedLog", "batches_of"]
 
 BASE, TOPIC = "test.example", "authz.decisions"
 ORIGIN = f"{BASE}/{TOPIC}/0"
