@@ -192,11 +192,11 @@ class ObjectInfo(NamedTuple):
     sha256: bytes | None
     retain_until: datetime | None
     lock_mode: str | None
+    legal_hold: bool = False
 
 
 class ObjectStore(Protocol):
     """A bucket and prefix, or a directory: objects are created once and read by version.
-    legal_hold: bool = False
 
     Keys are logical: relative to the prefix, `/` between components.
     """

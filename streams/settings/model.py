@@ -125,6 +125,10 @@ class Settings(BaseModel):
     s3_access_key: str | None = Field(None, alias="S3_ACCESS_KEY")
     s3_secret: SecretStr | None = Field(None, alias="S3_SECRET")
     s3_sse_kms_key_id: str | None = Field(None, alias="S3_SSE_KMS_KEY_ID")
+    s3_path_style: bool | None = Field(None, alias="S3_PATH_STYLE")
+    s3_release_access_key: str | None = Field(None, alias="S3_RELEASE_ACCESS_KEY")
+    s3_release_secret: SecretStr | None = Field(None, alias="S3_RELEASE_SECRET")
+    s3_release_profile: str | None = Field(None, alias="S3_RELEASE_PROFILE")
 
     signing_kms_key_ids: Annotated[tuple[KeyId, ...], BeforeValidator(_names)] = Field(
         (), alias="AUDIT_SIGNING_KMS_KEY_ID"
@@ -133,10 +137,6 @@ class Settings(BaseModel):
         (), alias="SIGNING_PROXY_URL"
     )
     signing_proxy_api_key: Annotated[SecretStr, AfterValidator(_bearer)] | None = Field(
-    s3_path_style: bool | None = Field(None, alias="S3_PATH_STYLE")
-    s3_release_access_key: str | None = Field(None, alias="S3_RELEASE_ACCESS_KEY")
-    s3_release_secret: SecretStr | None = Field(None, alias="S3_RELEASE_SECRET")
-    s3_release_profile: str | None = Field(None, alias="S3_RELEASE_PROFILE")
         None, alias="SIGNING_PROXY_API_KEY"
     )
     signing_proxy_ca_file: Path | None = Field(None, alias="SIGNING_PROXY_CA_FILE")
@@ -166,6 +166,10 @@ class Settings(BaseModel):
     )
     allow_unlocked_archive: bool = Field(default=False, alias="ATTESTREAM_ALLOW_UNLOCKED_ARCHIVE")
     retention_days: int = Field(365, alias="ATTESTREAM_RETENTION_DAYS", ge=1, le=36_500)
+    retention_floor_days: int = Field(
+        365, alias="ATTESTREAM_RETENTION_FLOOR_DAYS", ge=1, le=36_500
+    )
+    legal_hold: bool = Field(default=False, alias="ATTESTREAM_LEGAL_HOLD")
     http_host: str = Field("127.0.0.1", alias="ATTESTREAM_HTTP_HOST")
     http_port: int = Field(6066, alias="ATTESTREAM_HTTP_PORT", ge=0, le=65_535)
     advertised_url: str | None = Field(
@@ -174,10 +178,6 @@ class Settings(BaseModel):
     url: str | None = Field(None, alias="ATTESTREAM_URL", pattern=r"^https?://")
     heads_s: float = Field(60, alias="ATTESTREAM_HEADS_S", ge=0.1, le=86_400)
     seal_linger_ms: int = Field(5, alias="ATTESTREAM_SEAL_LINGER_MS", ge=0, le=10_000)
-    retention_floor_days: int = Field(
-        365, alias="ATTESTREAM_RETENTION_FLOOR_DAYS", ge=1, le=36_500
-    )
-    legal_hold: bool = Field(default=False, alias="ATTESTREAM_LEGAL_HOLD")
     seal_records_max: int = Field(4096, alias="ATTESTREAM_SEAL_RECORDS_MAX", ge=1, le=4096)
     risk_threshold: float = Field(0.7, alias="ATTESTREAM_RISK_THRESHOLD", gt=0, lt=1)
     warm_up: int = Field(1000, alias="ATTESTREAM_WARM_UP", ge=0, le=10_000_000)
@@ -189,6 +189,9 @@ class Settings(BaseModel):
         32 * 2**20, alias="ATTESTREAM_SEGMENT_BYTES", ge=1024, le=60 * 2**20
     )
     segment_records: int = Field(100_000, alias="ATTESTREAM_SEGMENT_RECORDS", ge=1, le=10**7)
+    segment_span_s: float = Field(86_400, alias="ATTESTREAM_SEGMENT_SPAN_S", ge=1, le=31_622_400)
+    segment_daily: bool = Field(default=True, alias="ATTESTREAM_SEGMENT_DAILY")
+    segment_age_s: float = Field(300, alias="ATTESTREAM_SEGMENT_AGE_S", ge=1, le=86_400)
     segment_idle_s: float = Field(30, alias="ATTESTREAM_SEGMENT_IDLE_S", ge=0.1, le=86_400)
     lag_limit: int = Field(100_000, alias="ATTESTREAM_LAG_LIMIT", ge=1)
     session_timeout_ms: int = Field(
@@ -197,9 +200,6 @@ class Settings(BaseModel):
 
     @property
     def own_url(self) -> str:
-    segment_span_s: float = Field(86_400, alias="ATTESTREAM_SEGMENT_SPAN_S", ge=1, le=31_622_400)
-    segment_daily: bool = Field(default=True, alias="ATTESTREAM_SEGMENT_DAILY")
-    segment_age_s: float = Field(300, alias="ATTESTREAM_SEGMENT_AGE_S", ge=1, le=86_400)
         """Where other workers reach this one's pages."""
         return (self.advertised_url or f"http://{self.http_host}:{self.http_port}").rstrip("/")
 
