@@ -39,7 +39,9 @@ from streams.audit.proofs import (
     verify_consistency,
     verify_inclusion,
 )
+from streams.cli.archive_source import ArchiveOptions, prepared
 from streams.cli.histories import Inquiry, verify_histories
+from streams.clock import SystemClock
 from streams.errors import (
     AttestreamError,
     BreakError,
@@ -102,12 +104,24 @@ class Options(NamedTuple):
 
     Attributes:
         level: of an archive: `list` names and locks, `file` digests too, `record` everything.
+        replica: of an archive: the address of a bucket or directory that must hold the same.
+        locked_for: of an archive: every lock must hold so many days more.
+        resume: of an archive: a file that remembers what was verified. Needs keys.
+        whole: read everything, whatever `resume` remembers.
+        percent: of an archive: so many percent of its segments are read; None for all.
+        seed: which ones; None for a random choice, which the verdict names.
         source: compare each log with its source topic, in the same cluster or directory.
         jobs: how many processes read a file; None: one a core, 1: none beside this one.
         progress: told what is read, as it is read.
     """
 
     level: str = "record"
+    replica: str | None = None
+    locked_for: int | None = None
+    resume: str | PathLike[str] | None = None
+    whole: bool = False
+    percent: float | None = None
+    seed: str | None = None
     source: bool = False
     jobs: int | None = None
     progress: Progress = SILENT
@@ -147,9 +161,10 @@ def verify(
         if state is not None:
             seen = stack.enter_context(SeenNotes.open(Path(state), trust.keys))
             trust = replace(trust, anchors=(*trust.anchors, *seen.anchors))
+        asked = prepared(_archive_options(options), options.level, trust.keys, SystemClock())
         inquiry = Inquiry(
             trust=trust,
-            level=options.level,
+            archive=stack.enter_context(asked),
             environ=os.environ,
             progress=options.progress,
             jobs=options.jobs or cores(),
@@ -273,6 +288,17 @@ class _AlertsOfToday:
             ours = RECORD_TYPES[ALERT].fingerprint
             reference = SchemaReference(ReferenceKind.FINGERPRINT, ours)
         return BUILT_IN.find(reference)
+
+
+def _archive_options(options: Options) -> ArchiveOptions:
+    return ArchiveOptions(
+        replica=options.replica,
+        locked_for=options.locked_for,
+        resume=None if options.resume is None else Path(options.resume),
+        whole=options.whole,
+        percent=options.percent,
+        seed=options.seed,
+    )
 
 
 def _trust(keys: str | TrustedKeys | None, anchors: Iterable[str]) -> Trust:

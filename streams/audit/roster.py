@@ -16,6 +16,8 @@ from streams.errors import BreakError
 
 __all__ = ["Roster"]
 
+MANIFESTS_MAX = 1000  # of each log: so many segments later a rewritten archive is old news
+
 
 class Roster:
     """The heads sealed so far.
@@ -30,7 +32,7 @@ class Roster:
         """`keys`: whose checkpoints count."""
         self._keys = keys
         self._heads: dict[str, tuple[CheckpointText, ...]] = {}
-        self._manifests: dict[str, bytes] = {}
+        self._manifests: dict[str, dict[bytes, None]] = {}
 
     def apply(self, content: Plain) -> bool:
         """Take the next sealed content; False where it is no head of a log we know the keys of."""
@@ -47,7 +49,11 @@ class Roster:
             # Two roots of one size: whichever history is presented, one of them is not in it.
             self._heads[text.origin] = (*known, text)
         if text.size >= largest and head.manifest_sha256 is not None:
-            self._manifests[text.origin] = head.manifest_sha256
+            named = self._manifests.setdefault(text.origin, {})
+            named.pop(head.manifest_sha256, None)
+            named[head.manifest_sha256] = None
+            if len(named) > MANIFESTS_MAX:
+                del named[next(iter(named))]
         return True
 
     def apply_all(self, contents: Iterable[Plain]) -> None:
@@ -67,6 +73,10 @@ class Roster:
         """
         return self._heads.get(origin, ())
 
-    def manifest(self, origin: str) -> bytes | None:
-        """SHA-256 of the newest manifest seen: an archive of the log holds it, or lost it."""
-        return self._manifests.get(origin)
+    def manifests(self, origin: str) -> tuple[bytes, ...]:
+        """SHA-256 of the newest manifests named, the newest last; at most `MANIFESTS_MAX`.
+
+        An archive of the log leads to every one of them, or was put back: who writes the heads
+        names what stands there, so a name that was sealed before says more than the last one.
+        """
+        return tuple(self._manifests.get(origin, ()))

@@ -22,9 +22,9 @@ from streams.cli.addresses import (
     static_logs,
     tiled_origin,
 )
+from streams.cli.archive_source import ArchiveInquiry, Means, Rosters, verify_archive_at
 from streams.cli.root_logs import (
     RootName,
-    archived_roots,
     embedded_roots,
     filed_roots,
     live_roots,
@@ -45,7 +45,6 @@ from streams.settings import Settings, load_settings
 from streams.topology import Topology
 from streams.verifier import (
     SILENT,
-    ArchiveRequest,
     Digests,
     LogVerdict,
     LogWalk,
@@ -59,7 +58,6 @@ from streams.verifier import (
     claimed_origins,
     rooted,
     verdict_of,
-    verify_archive,
     verify_files,
     verify_proof_text,
     verify_tiles,
@@ -76,21 +74,23 @@ class Inquiry(NamedTuple):
 
     Attributes:
         trust: keys and anchors.
-        level: how deep an archive is read.
+        archive: how an archive is read.
         leaf: the leaf hash a tlog-proof is to prove.
         environ: where connections to brokers and buckets are set.
         progress: told of every batch.
         jobs: how many processes read a file; 1 for none beside this one.
         with_source: whether logs are compared with the sources beside them.
+        rosters: sealed heads found so far; archives are verified last.
     """
 
     trust: Trust
-    level: str = "record"
+    archive: ArchiveInquiry = ArchiveInquiry()
     leaf: bytes | None = None
     environ: Mapping[str, str] = MappingProxyType({})
     progress: Progress = SILENT
     jobs: int = 1
     with_source: bool = False
+    rosters: Rosters = Rosters()
 
 
 def verify_histories(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
@@ -107,7 +107,9 @@ async def _verify(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
     logs: list[LogVerdict] = []
     unreadable: list[str] = []
     segments = [Path(address) for address in addresses if is_segment(address)]
-    others = [address for address in addresses if not is_segment(address)]
+    # Heads of other sources are told by then: an archive that was put back took its own along.
+    others = sorted((a for a in addresses if not is_segment(a)), key=_is_archive)
+    inquiry = inquiry._replace(rosters=Rosters())
     if segments:
         try:
             logs += await _files(segments, inquiry)
@@ -128,6 +130,7 @@ async def _verify(addresses: Sequence[str], inquiry: Inquiry) -> Verdict:
 
 async def _files(paths: Sequence[Path], inquiry: Inquiry) -> list[LogVerdict]:
     trust = await rooted(inquiry.trust, filed_roots(claimed_origins(paths)))
+    inquiry.rosters.add(trust)
     with Digests(inquiry.jobs) as digests:
         return verify_files(paths, trust, progress=inquiry.progress, digests=digests)
 
@@ -144,6 +147,13 @@ async def _verify_one(address: str, inquiry: Inquiry, unreadable: list[str]) -> 
             return await _embedded(Path(address), inquiry, unreadable)
         case "proof":
             return [_proof(Path(address), inquiry)]
+
+
+def _is_archive(address: str) -> bool:
+    try:
+        return kind_of(address) == "archive"
+    except SourceUnreadableError:
+        return False
 
 
 def _proof(path: Path, inquiry: Inquiry) -> LogVerdict:
@@ -166,6 +176,7 @@ async def _embedded(path: Path, inquiry: Inquiry, unreadable: list[str]) -> list
     logs = []
     partitions = list_audit_partitions(path)
     trust = await rooted(inquiry.trust, embedded_roots(path, partitions))
+    inquiry.rosters.add(trust)
     for topic, partition in partitions:
         name = f"{topic}/{partition}"
         inquiry.progress.begin(name, partition_end(path, topic, partition))
@@ -209,18 +220,11 @@ async def _walked(
 
 
 async def _archive(address: str, inquiry: Inquiry) -> list[LogVerdict]:
-    from streams.app import open_objects  # noqa: PLC0415  # chooses the adapter
-
-    store = open_objects(_settings(inquiry, "S3_", ATTESTREAM_ARCHIVE=address))
-    try:
-        locked = address.startswith("s3://")
-        with Digests(inquiry.jobs) as digests:
-            request = ArchiveRequest(inquiry.level, locked, inquiry.progress, digests)
-            trust = await rooted(inquiry.trust, await archived_roots(store))
-            found = await verify_archive(store, trust, request)
-        return [*found, *_lost(found, replace(trust, may_lag=True))]
-    finally:
-        await store.close()
+    means = Means(inquiry.environ, inquiry.progress, inquiry.jobs)
+    found, trust = await verify_archive_at(
+        address, inquiry.trust, inquiry.archive, inquiry.rosters, means
+    )
+    return [*found, *_lost(found, replace(trust, may_lag=True))]
 
 
 async def _tiles(address: str, inquiry: Inquiry, unreadable: list[str]) -> list[LogVerdict]:
@@ -262,6 +266,7 @@ async def _kafka(address: str, inquiry: Inquiry) -> list[LogVerdict]:
             raise SourceUnreadableError(f"there is no such partition: {topic} has {count}")
         roots = await _live_roots(engine, topic)
         inquiry = inquiry._replace(trust=await rooted(inquiry.trust, roots))
+        inquiry.rosters.add(inquiry.trust)
         for partition in range(count) if wanted is None else (wanted,):
             reader = engine.reader(topic, partition)
             try:

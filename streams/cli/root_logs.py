@@ -15,8 +15,8 @@ from streams.audit.checkpoint import parse_log_name
 from streams.audit.note import MalformedError
 from streams.errors import BreakError
 from streams.history import PAGE_RECORDS, pages
-from streams.ports import ObjectStore, PartitionReader
-from streams.segments import ARCHIVE, SegmentReader, parse_object_name
+from streams.ports import ObjectStore, ObjectVersion, PartitionReader
+from streams.segments import SegmentReader, parse_object_name
 from streams.verifier import RootLogs
 
 __all__ = [
@@ -74,11 +74,11 @@ def live_roots(
     return _Roots(opened)
 
 
-async def archived_roots(store: ObjectStore) -> RootLogs:
-    """Those of an archive."""
+def archived_roots(store: ObjectStore, listed: Sequence[ObjectVersion]) -> RootLogs:
+    """Those of an archive, among what it lists."""
     segments: dict[str, list[Callable[[], Awaitable[bytes | None]]]] = {}
     seen = set()
-    for version in await store.versions(ARCHIVE):
+    for version in listed:
         name = parse_object_name(version.key)
         if name is None or name.kind != "segment" or version.is_delete_marker:
             continue

@@ -11,9 +11,11 @@ import click
 
 from streams.audit.note import TrustedKeys
 from streams.cli.anchor_places import anchors_at
+from streams.cli.archive_source import ArchiveOptions, prepared
 from streams.cli.failures import exit_on_failure
 from streams.cli.histories import Inquiry, verify_histories
 from streams.cli.progress import shown_progress
+from streams.clock import SystemClock
 from streams.errors import SettingsError
 from streams.verifier import LEVELS, SeenNotes, Trust, Verdict, anchor_keys, cores
 
@@ -29,6 +31,12 @@ class _Options(TypedDict):
     with_source: bool
     leaf: str | None
     level: str
+    replica: str | None
+    locked_for: int | None
+    resume_file: Path | None
+    whole: bool
+    percent: float | None
+    seed: str | None
     jobs: int | None
     as_json: bool
 
@@ -67,6 +75,29 @@ class _Options(TypedDict):
     show_default=True,
     help="How deep an archive is read: names and locks, file digests, every record.",
 )
+@click.option(
+    "--replica", metavar="ADDRESS", help="A bucket or directory that must hold the same archive."
+)
+@click.option(
+    "--locked-for",
+    type=click.IntRange(0),
+    metavar="DAYS",
+    help="Demand that every lock of an archive holds so many days more.",
+)
+@click.option(
+    "--resume",
+    "resume_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Remember what of an archive was verified, and go on there. Needs --keys.",
+)
+@click.option("--whole", is_flag=True, help="Read everything again, whatever --resume remembers.")
+@click.option(
+    "--percent",
+    type=float,
+    metavar="N",
+    help="Read a random N % of an archive's segments; the rest is checked by name and manifest.",
+)
+@click.option("--seed", metavar="TEXT", help="Read the same sample as the verdict with this seed.")
 @click.option("--leaf", help="For a tlog-proof: the leaf hash of the record it is to prove, hex.")
 @click.option(
     "--jobs", type=click.IntRange(1), help="Processes that read a file.  [default: one a core]"
@@ -110,7 +141,9 @@ def _verified(sources: tuple[str, ...], options: _Options) -> Verdict:
             anchors += seen.anchors
         inquiry = Inquiry(
             trust=Trust(keys=keys, anchors=tuple(anchors)),
-            level=options["level"],
+            archive=stack.enter_context(
+                prepared(_archive_options(options), options["level"], keys, SystemClock())
+            ),
             leaf=_leaf(options["leaf"]),
             environ=os.environ,
             progress=stack.enter_context(shown_progress()),
@@ -121,6 +154,17 @@ def _verified(sources: tuple[str, ...], options: _Options) -> Verdict:
         if seen is not None:
             seen.advance(verdict)
     return verdict
+
+
+def _archive_options(options: _Options) -> ArchiveOptions:
+    return ArchiveOptions(
+        replica=options["replica"],
+        locked_for=options["locked_for"],
+        resume=options["resume_file"],
+        whole=options["whole"],
+        percent=options["percent"],
+        seed=options["seed"],
+    )
 
 
 def _keys(path: Path | None) -> TrustedKeys | None:

@@ -1,35 +1,46 @@
 """An archive, at three levels (formats §8).
 
-`list`: names, versions, delete markers, locks, and the chain of manifests. `file`: each segment's
-bytes against its manifest too. `record`: every leaf and checkpoint too, through the trail.
+`list`: names, versions, delete markers, locks, sizes and checksums as listed, and the chain of
+manifests with its signatures. `file`: each segment's bytes against its manifest too. `record`:
+every leaf and checkpoint too, through the trail. Whatever the level, all of the first is checked;
+what is read of segments can be less: a sample, or what an earlier run did not see.
 
 The oldest version of an object is the object; whoever laid a newer version or a delete marker
-over it is named. The last segment may lack its manifest, since it is written after it.
+over it is named. Beside its logs an archive keeps anchors of them: they may convict it, and prove
+nothing for it. A replica must hold the same, as far as it has come.
+
+What is asked for first may only be behind what is asked for later: anchors and replica are listed
+before the archive, since an archive grows while it is read.
 """
 
-import asyncio
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
-from io import BytesIO
+from types import MappingProxyType
 from typing import NamedTuple
 
-from streams.audit.checkpoint import open_note, parse_log_name
-from streams.audit.merkle import EMPTY_ROOT
-from streams.audit.note import MalformedError
+from streams.audit.checkpoint import CheckpointText
 from streams.errors import BreakError
 from streams.ports import ObjectStore, ObjectVersion
-from streams.segments import ARCHIVE, FIRST_PREVIOUS, Manifest, parse_object_name, segment_name
+from streams.segments import ARCHIVE, manifests_prefix, parse_object_name
+from streams.verifier.archive_report import ArchiveReport
+from streams.verifier.archive_walk import ArchivedLog, ArchiveWalk, Reading
+from streams.verifier.chain import Chain, ChainTerms, read_chain
 from streams.verifier.digesting import ALONE, Digests
+from streams.verifier.faults import Faults
+from streams.verifier.holdings import HeldLog, held_logs
 from streams.verifier.progress import SILENT, Progress
+from streams.verifier.remembered import Remembered
+from streams.verifier.replica import ComparedReplica, Replica, compare_replica
+from streams.verifier.sampling import Sample
+from streams.verifier.store_anchors import ANCHORS, anchors_among
 from streams.verifier.verdicts import LogVerdict, Trust
 from streams.verifier.walk import LogWalk
 
-__all__ = ["LEVELS", "ArchiveRequest", "verify_archive"]
+__all__ = ["LEVELS", "ArchiveRequest", "Listing", "list_archive", "verify_archive"]
 
 LEVELS = ("list", "file", "record")
-LOCK_MODE = "COMPLIANCE"
 
 
 class ArchiveRequest(NamedTuple):
@@ -38,199 +49,185 @@ class ArchiveRequest(NamedTuple):
     Attributes:
         level: one of `LEVELS`.
         locked: the store enforces retention, so a missing lock is a break.
+        now: the time locks are compared with.
+        locked_until: every lock must last until then at least; None for what manifests promise.
         progress: told of every batch.
         digests: reads segments.
+        sample: which segments are read; None for all.
+        remembered: what was verified before; None for nothing.
+        replica: a second place that must hold the same; None for none.
+        manifests: SHA-256 of manifests that heads from elsewhere name, by log.
     """
 
     level: str = "record"
     locked: bool = False
+    now: datetime = datetime.fromtimestamp(0, UTC)
+    locked_until: datetime | None = None
     progress: Progress = SILENT
     digests: Digests = ALONE
+    sample: Sample | None = None
+    remembered: Remembered | None = None
+    replica: Replica | None = None
+    manifests: Mapping[str, frozenset[bytes]] = MappingProxyType({})
 
 
-class _Log(NamedTuple):
-    """The objects of one log: all versions of each, by first index."""
+class Listing(NamedTuple):
+    """What stands where, in the order in which it was listed."""
 
-    origin: str
-    segments: dict[int, list[ObjectVersion]]
-    manifests: dict[int, list[ObjectVersion]]
+    replica: Sequence[ObjectVersion]
+    replica_anchors: Sequence[ObjectVersion]
+    anchors: Sequence[ObjectVersion]
+    archive: Sequence[ObjectVersion]
+
+
+async def list_archive(store: ObjectStore, replica: Replica | None = None) -> Listing:
+    """List an archive, and its replica. Raises TransientError, SettingsError."""
+    theirs: list[list[ObjectVersion]] = [[], []]
+    if replica is not None:
+        theirs = [await replica.store.versions(prefix) for prefix in (ARCHIVE, ANCHORS)]
+    anchors = await store.versions(ANCHORS)
+    return Listing(theirs[0], theirs[1], anchors, await store.versions(ARCHIVE))
 
 
 async def verify_archive(
-    store: ObjectStore, trust: Trust, request: ArchiveRequest
+    store: ObjectStore, trust: Trust, request: ArchiveRequest, listing: Listing | None = None
 ) -> list[LogVerdict]:
-    """Verify every log in an archive. Raises TransientError."""
-    trust = replace(trust, may_lag=True)
-    logs: dict[str, _Log] = {}
-    for version in await store.versions(ARCHIVE):
-        name = parse_object_name(version.key)
-        if name is None or name.kind not in {"segment", "manifest"}:
-            continue
-        log = logs.setdefault(name.origin, _Log(name.origin, defaultdict(list), defaultdict(list)))
-        objects = log.segments if name.kind == "segment" else log.manifests
-        objects[name.number].append(version)
-    found = [
-        await _ArchivedLog(store, trust, request, logs[origin]).verify()
-        for origin in sorted(logs)
-        if _is_log(origin)
-    ]
+    """Verify every log in an archive.
+
+    Raises:
+        TransientError, SettingsError: archive or replica cannot be read.
+    """
+    listing = listing or await list_archive(store, request.replica)
+    own, others = await _beside(store, trust, request, listing)
+    trust = replace(trust, may_lag=True, beside=tuple(dict.fromkeys((*own, *others))))
+    logs = held_logs(listing.archive)
+    theirs = held_logs(listing.replica)
+    found = []
+    for origin, held in logs.items():
+        one = _ArchivedLog(store, trust, request, held)
+        anchored = max((anchor.size for anchor in own if anchor.origin == origin), default=0)
+        in_replica = theirs.get(origin, HeldLog.empty(origin))
+        found.append(await one.verify(in_replica, anchored))
+    return found + _lost(trust, request, logs)
+
+
+async def _beside(
+    store: ObjectStore, trust: Trust, request: ArchiveRequest, listing: Listing
+) -> tuple[list[CheckpointText], list[CheckpointText]]:
+    """The anchors in the archive itself and in its replica; none where no key can judge them."""
+    if trust.keys is None:
+        return [], []
+    own = await anchors_among(store, listing.anchors, trust.keys)
+    if request.replica is None:
+        return own, []
+    replica = request.replica.store
+    return own, await anchors_among(replica, listing.replica_anchors, trust.keys)
+
+
+def _lost(trust: Trust, request: ArchiveRequest, logs: Mapping[str, HeldLog]) -> list[LogVerdict]:
+    """Logs that the roster or an anchor beside the archive knows, and nothing is there of them."""
     detail = "the roster names a manifest of this log, and nothing of it is here"
     lost = (BreakError("archive", 0, detail),)
-    return found + [
-        LogVerdict(origin=origin, roster="checked", breaks=lost)
-        for origin in sorted(trust.manifests.keys() - logs.keys())
+    named = {*trust.manifests, *request.manifests} - logs.keys()
+    anchored = {anchor.origin for anchor in trust.beside} - logs.keys() - named
+    return [
+        *(LogVerdict(origin=origin, roster="checked", breaks=lost) for origin in sorted(named)),
+        *(LogWalk(trust, origin).verdict() for origin in sorted(anchored)),
     ]
-
-
-def _is_log(origin: str) -> bool:
-    try:
-        parse_log_name(origin)
-    except MalformedError:
-        return False
-    return True
 
 
 class _ArchivedLog:
+    """One log of an archive, from its listing to its verdict."""
+
     def __init__(
-        self, store: ObjectStore, trust: Trust, request: ArchiveRequest, log: _Log
+        self, store: ObjectStore, trust: Trust, request: ArchiveRequest, held: HeldLog
     ) -> None:
         self._store = store
         self._trust = trust
         self._request = request
-        self._log = log
-        self._walk = LogWalk(trust, log.origin, progress=request.progress, digests=request.digests)
-        self._previous = FIRST_PREVIOUS
-        self._digests: set[str] = set()
-        self._due = 0
-        self._closings: dict[int, bytes] = {}
-
-    async def verify(self) -> LogVerdict:
-        for objects in (self._log.segments, self._log.manifests):
-            for first, versions in objects.items():
-                self._check_versions(first, versions)
-        firsts = sorted(self._log.segments.keys() | self._log.manifests.keys())
-        stored = sum(versions[0].size for versions in self._log.segments.values())
-        self._request.progress.begin(self._log.origin, stored)
-        for first in firsts:
-            if first != self._due:
-                self._fault(self._due, f"the next segment begins at {first}")
-            manifest = await self._manifest(first, is_last=first == firsts[-1])
-            await self._segment(first, manifest)
-        named = self._trust.manifests.get(self._log.origin)
-        if named is not None and named.hex() not in self._digests:
-            self._fault(self._due, "the newest manifest that the roster names is not here")
-        whole = self._request.level == "record"
-        verdict = self._walk.verdict() if whole else self._shallow_verdict()
-        return verdict if named is None else replace(verdict, roster="checked")
-
-    def _check_versions(self, first: int, versions: Sequence[ObjectVersion]) -> None:
-        if any(version.is_delete_marker for version in versions):
-            self._fault(first, f"{versions[0].key} is hidden by a delete marker")
-        elif len(versions) > 1:
-            self._fault(first, f"{versions[0].key} has {len(versions)} versions")
-
-    async def _manifest(self, first: int, *, is_last: bool) -> Manifest | None:
-        data = await self._oldest(self._log.manifests.get(first, ()))
-        if data is None:
-            if not is_last:
-                self._fault(first, f"the segment of {first} has no manifest")
-            return None
-        try:
-            manifest = Manifest.parse(data, first=first)
-        except BreakError as error:
-            self._walk.note(error)
-            return None
-        named = manifest.origin, manifest.segment, manifest.first_index
-        if named != (self._log.origin, segment_name(self._log.origin, first), first):
-            self._fault(first, "the manifest is another segment's")
-        if manifest.previous != self._previous:
-            self._fault(first, "the manifest does not follow the one before")
-        self._previous = sha256(data).hexdigest()
-        self._digests.add(self._previous)
-        self._due = manifest.last_index + 1
-        return manifest
-
-    async def _segment(self, first: int, manifest: Manifest | None) -> None:
-        versions = self._log.segments.get(first, [])
-        kept = next((v for v in versions if not v.is_delete_marker), None)
-        if kept is None:
-            self._fault(first, f"the segment of {first} is missing")
-            return
-        if manifest is not None:
-            self._check_closing(first, manifest)
-            if manifest.version_id != kept.version_id:
-                self._fault(first, "the manifest names another version of its segment")
-        if self._request.locked:
-            await self._check_lock(first, kept, manifest)
-        if self._request.level != "list":
-            await self._read(first, kept, manifest)
-
-    async def _read(self, first: int, kept: ObjectVersion, manifest: Manifest | None) -> None:
-        data = await self._store.get(kept.key, kept.version_id)
-        if data is None:
-            self._fault(first, f"{kept.key} is listed and cannot be read")
-            return
-        if manifest is not None and sha256(data).hexdigest() != manifest.sha256:
-            self._fault(first, f"{kept.key} has another SHA-256 than its manifest says")
-        if self._request.level != "record":
-            return
-        await asyncio.to_thread(self._walk.feed_file, BytesIO(data), first=first)
-        size, root = self._walk.head
-        if manifest is not None and not self._walk.breaks and self._closings.get(size) != root:
-            self._fault(first, "the segment does not close as its manifest says")
-
-    def _check_closing(self, first: int, manifest: Manifest) -> None:
-        try:
-            closing = open_note(
-                manifest.checkpoint, self._log.origin, self._trust.keys, at=manifest.first_index
-            )
-        except BreakError as error:
-            self._fault(first, f"the manifest's checkpoint: {error.detail}")
-            return
-        if closing.size != manifest.last_index + 1:
-            self._fault(first, f"the manifest's checkpoint has the size {closing.size}")
-        self._closings[closing.size] = closing.root
-
-    async def _check_lock(
-        self, first: int, kept: ObjectVersion, manifest: Manifest | None
-    ) -> None:
-        info = await self._store.head(kept.key, kept.version_id)
-        until = info.retain_until if info else None
-        if info is None or info.lock_mode != LOCK_MODE or until is None:
-            self._walk.note(BreakError("lock", first, f"{kept.key} has no {LOCK_MODE} lock"))
-        elif manifest is not None and until < manifest.retain_until:
-            detail = f"{kept.key} is locked until {until}, not {manifest.retain_until}"
-            self._walk.note(BreakError("lock", first, detail))
-
-    async def _oldest(self, versions: Sequence[ObjectVersion]) -> bytes | None:
-        for version in versions:
-            if not version.is_delete_marker:
-                return await self._store.get(version.key, version.version_id)
-        return None
-
-    def _fault(self, first: int, detail: str) -> None:
-        self._walk.note(BreakError("archive", first, detail))
-
-    def _shallow_verdict(self) -> LogVerdict:
-        """What the manifests say, where no record was read."""
-        size, root = max(self._closings.items(), default=(0, EMPTY_ROOT))
-        anchors = [a for a in self._trust.known if a.origin == self._log.origin]
-        beyond = self._trust.anchors
-        compared = [
-            a for a in anchors if a.size in self._closings or (a.size > size and a in beyond)
-        ]
-        for anchor in compared:
-            if anchor.size > size:
-                detail = f"the archive ends here, and an anchor has {anchor.size} records"
-                self._walk.note(BreakError("shorter_than_anchor", size, detail))
-            elif self._closings[anchor.size] != anchor.root:
-                detail = f"the anchor of size {anchor.size} has another root"
-                self._walk.note(BreakError("fork", 0, detail))
-        return LogVerdict(
-            origin=self._log.origin,
-            size=size,
-            root=root.hex(),
-            checkpoints=len(self._closings),
-            **self._trust.states(compared),
-            breaks=self._walk.breaks,
+        self._held = held
+        self._origin = held.origin
+        self._faults = Faults(trust.void_from.get(held.origin))
+        self._terms = ChainTerms(
+            keys=trust.keys,
+            locked=request.locked,
+            now=request.now,
+            locked_until=request.locked_until,
+            progress=request.progress,
         )
+
+    async def verify(self, in_replica: HeldLog, anchored: int) -> LogVerdict:
+        """`anchored`: the size of the largest anchor in the archive itself."""
+        chain = await read_chain(self._store, self._held, self._terms, self._faults.note)
+        last = chain.links[-1] if chain.links else None
+        if last is not None and not last.manifest and anchored > last.first:
+            detail = f"an anchor of size {anchored} stands, and the manifest before it does not"
+            self._faults.note(BreakError("archive", last.first, detail))
+        replica = None
+        if self._request.replica is not None:
+            place = (self._request.replica, in_replica)
+            replica = await compare_replica(*place, chain, self._terms, self._faults.note)
+        named = await self._check_named(chain)
+        trust = self._about(replica)
+        reading = Reading(
+            level=self._request.level,
+            sample=self._request.sample,
+            remembered=self._request.remembered,
+            replica=self._request.replica.store if self._request.replica else None,
+            progress=self._request.progress,
+            digests=self._request.digests,
+            now_ms=int(self._request.now.timestamp() * 1000),
+        )
+        log = ArchivedLog(self._origin, chain, replica)
+        walk = ArchiveWalk(self._store, trust, reading, log, self._faults)
+        verdict = await walk.verify()
+        report = ArchiveReport(
+            **walk.told,
+            locked_until=chain.locked_until,
+            locks_ended=chain.ended,
+            replica=replica.report if replica else None,
+        )
+        if named:
+            verdict = replace(verdict, roster="checked")
+        return replace(verdict, archive=report)
+
+    def _about(self, replica: ComparedReplica | None) -> Trust:
+        """What is known of this log."""
+        trust, origin = self._trust, self._origin
+        beside = [*trust.beside, *(replica.ahead if replica and trust.keys else ())]
+        return replace(
+            trust,
+            anchors=tuple(one for one in trust.anchors if one.origin == origin),
+            heads=tuple(one for one in trust.heads if one.origin == origin),
+            beside=tuple(dict.fromkeys(one for one in beside if one.origin == origin)),
+        )
+
+    async def _check_named(self, chain: Chain) -> frozenset[bytes]:
+        """Demand every manifest that sealed heads name.
+
+        Once sealed, a name is never taken back: an archive put back to an earlier state lacks the
+        later ones, whatever is sealed since.
+        """
+        named = frozenset(self._trust.manifests.get(self._origin, ()))
+        named |= self._request.manifests.get(self._origin, frozenset())
+        missing = {digest.hex() for digest in named} - chain.digests
+        if missing:
+            missing -= await self._written_since()
+        if missing:
+            detail = (
+                f"the archive does not lead to {len(missing)} of the {len(named)} manifests that "
+                f"the roster names, {min(missing)} among them"
+            )
+            self._faults.note(BreakError("archive", max(chain.closings, default=0), detail))
+        return named
+
+    async def _written_since(self) -> set[str]:
+        """Manifests that were not there yet when the archive was listed."""
+        found = set()
+        for version in await self._store.versions(manifests_prefix(self._origin)):
+            name = parse_object_name(version.key)
+            if name is None or version.is_delete_marker or name.number in self._held.manifests:
+                continue
+            body = await self._store.get(version.key, version.version_id)
+            found.add(sha256(body or b"").hexdigest())
+        return found

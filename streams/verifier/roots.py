@@ -70,14 +70,14 @@ async def rooted(trust: Trust, logs: RootLogs) -> Trust:
         async for content in _sealed(rows, keys):
             roster.apply(content)
     heads += [head for origin in sorted(roster.origins) for head in roster.heads(origin)]
-    manifests = {origin: roster.manifest(origin) for origin in roster.origins}
+    manifests = {origin: roster.manifests(origin) for origin in roster.origins}
     forks = {origin: history.fork(origin) for origin in history.origins}
     return replace(
         trust,
         keys=keys,
         heads=tuple(dict.fromkeys(heads)),
         has_roster=bool(roster.origins),
-        manifests={origin: digest for origin, digest in manifests.items() if digest is not None},
+        manifests={origin: digests for origin, digests in manifests.items() if digests},
         void_from={origin: fork.size for origin, fork in forks.items() if fork is not None},
     )
 

@@ -11,17 +11,15 @@ leaves the old file or the new one. Two verifiers never share it: the second is 
         seen.advance(verdict)
 """
 
-import fcntl
-import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from streams.audit.checkpoint import CheckpointText
 from streams.audit.note import TrustedKeys
 from streams.errors import SettingsError
+from streams.verifier.kept_files import locked, read_json, write_json
 from streams.verifier.roots import anchor_keys
 from streams.verifier.verdicts import Verdict
 from streams.verifier.walk import open_anchor
@@ -29,7 +27,6 @@ from streams.verifier.walk import open_anchor
 __all__ = ["SeenNotes"]
 
 FORMAT = "attestream.seen/v1"
-FILE_BYTES_MAX = 64 * 2**20
 
 
 class SeenNotes:
@@ -61,8 +58,8 @@ class SeenNotes:
         """
         if keys is None:
             raise SettingsError([f"{path}: what nobody signed is not remembered: give keys"])
-        with _locked(path):
-            yield cls(path, _read(path), keys)
+        with locked(path):
+            yield cls(path, read_json(path, _notes) or {}, keys)
 
     @property
     def anchors(self) -> tuple[CheckpointText, ...]:
@@ -83,63 +80,15 @@ class SeenNotes:
             if log.note and (before is None or log.first <= before.size <= log.size):
                 notes[log.origin] = log.note
         if notes != self._notes:
-            _write(self._path, notes)
+            members = {"format": FORMAT, "notes": dict(sorted(notes.items()))}
+            write_json(self._path, members)
             self._notes = notes
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    lock = path.with_name(f"{path.name}.lock")
-    try:
-        file = lock.open("ab")
-    except OSError as error:
-        raise SettingsError([f"{lock}: {error.strerror}"]) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SettingsError([f"{path}: another verifier has it open"]) from error
-        yield
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        with path.open("rb") as file:
-            return _parse(file)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise SettingsError([f"{path}: {error.strerror}"]) from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise SettingsError([f"{path}: no state file of a verifier: {error}"]) from error
-
-
-def _parse(file: BinaryIO) -> dict[str, str]:
-    data = file.read(FILE_BYTES_MAX + 1)
-    if len(data) > FILE_BYTES_MAX:
-        raise ValueError("too long")
-    members = json.loads(data)
+def _notes(members: Mapping[str, Any]) -> dict[str, str]:
     if set(members) != {"format", "notes"} or members["format"] != FORMAT:
         raise ValueError("another format")
     notes: dict[str, str] = members["notes"]
     if not all(isinstance(text, str) for item in notes.items() for text in item):
         raise ValueError("a note that is no text")
     return notes
-
-
-def _write(path: Path, notes: dict[str, str]) -> None:
-    text = json.dumps({"format": FORMAT, "notes": dict(sorted(notes.items()))}, indent=1)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(f"{text}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise SettingsError([f"{path}: {error.strerror}"]) from error

@@ -13,6 +13,7 @@ from streams.audit.checkpoint import CheckpointText
 from streams.audit.merkle import EMPTY_ROOT
 from streams.audit.note import TrustedKeys
 from streams.errors import BreakError
+from streams.verifier.archive_report import ArchiveReport
 
 __all__ = ["BREAK_STATUS", "LogVerdict", "Trust", "Verdict", "verdict_of"]
 
@@ -28,7 +29,7 @@ BREAK_STATUS = {
     "archive": 28,
 }
 UNREADABLE_STATUS = 3
-UNTOLD = ("breaks", "note", "source_from")  # in the JSON of formats §9
+UNTOLD = ("archive", "breaks", "note", "source_from")  # in the JSON of formats §9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,9 @@ class Trust:
         anchors: checkpoints kept outside the source, opened by `open_anchor`.
         heads: where logs stood by the sealed roster, and by the operator's orders.
         has_roster: whether any sealed head was found.
-        manifests: by the roster, SHA-256 of the newest archive manifest of each log.
+        beside: checkpoints kept in the store under test: they can convict it, and vouch for
+            nothing.
+        manifests: by the roster, SHA-256 of archive manifests of each log.
         may_lag: the source may end before `heads`, as an archive does.
         void_from: of a log that the operator forked, the size from which on it is void.
     """
@@ -49,14 +52,20 @@ class Trust:
     anchors: tuple[CheckpointText, ...] = ()
     heads: tuple[CheckpointText, ...] = ()
     has_roster: bool = False
-    manifests: Mapping[str, bytes] = field(default_factory=dict)
+    beside: tuple[CheckpointText, ...] = ()
+    manifests: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     void_from: Mapping[str, int] = field(default_factory=dict)
     may_lag: bool = False
 
     @property
     def known(self) -> tuple[CheckpointText, ...]:
         """Everything that logs must be consistent with."""
-        return tuple(dict.fromkeys((*self.anchors, *self.heads)))
+        return tuple(dict.fromkeys((*self.anchors, *self.heads, *self.beside)))
+
+    @property
+    def binding(self) -> tuple[CheckpointText, ...]:
+        """What no log may end before, even one that may lag."""
+        return (*self.anchors, *self.beside)
 
     def states(self, compared: Iterable[CheckpointText]) -> dict[str, Any]:
         """`anchored` and `roster` of a log with which some of `known` could be compared."""
@@ -90,6 +99,7 @@ class LogVerdict:
         note: the checkpoint of `size`, verbatim; empty where there is none, and where it is not
             known that the log leads to it.
         source_from: of a compared source, the first index it still holds.
+        archive: what was read of an archive; None for any other source.
     """
 
     origin: str
@@ -105,11 +115,13 @@ class LogVerdict:
     breaks: tuple[BreakError, ...] = ()
     note: str = field(default="", compare=False, repr=False)
     source_from: int | None = None
+    archive: ArchiveReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The log's object in `verify --json`."""
         return {
             **{name: getattr(self, name) for name in self.__slots__ if name not in UNTOLD},
+            **({} if self.archive is None else {"archive": self.archive.to_json()}),
             "breaks": [
                 {"kind": b.kind, "index": b.index, "detail": b.detail} for b in self.breaks
             ],
@@ -164,6 +176,9 @@ class Verdict:
             return self.verdict
         if not self.signed:
             return "shape and roots hold; no keys were given, so no signature was checked"
+        unread = [log.archive for log in self.logs if log.archive and not log.archive.is_whole]
+        if unread:
+            return f"intact as far as it was read: {unread[0].in_short}"
         if all(log.anchored == "checked" for log in self.logs):
             return "intact"
         return "intact as presented"
@@ -193,5 +208,6 @@ def _log_lines(log: LogVerdict) -> list[str]:
         f"  size {log.size}, root {log.root}",
         f"  {found}, tail {log.tail}",
         f"  anchored: {log.anchored} · roster: {log.roster} · source: {source}",
+        *(f"  {line}" for line in (log.archive.to_lines() if log.archive else ())),
         *(f"  BREAK {found.kind} at index {found.index}: {found.detail}" for found in log.breaks),
     ]

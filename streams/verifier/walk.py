@@ -37,7 +37,11 @@ BATCH_RECORDS = 2000
 
 
 class LogWalk:
-    """One log, taken from its source to its verdict."""
+    """One log, taken from its source to its verdict.
+
+    Attributes:
+        opening: the checkpoint that the last file says it begins behind; None without one.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class LogWalk:
         self._good = (0, EMPTY_ROOT)
         self._is_void = False
         self._progress = progress
+        self.opening: Checkpoint | None = None
         self._trail = Trail(origin, trust.keys, anchors=trust.known, on_break=self.note)
 
     @property
@@ -95,6 +100,11 @@ class LogWalk:
     def head(self) -> tuple[int, bytes]:
         """Size and root of the last good checkpoint."""
         return self._trail.size, self._trail.root
+
+    @property
+    def compared(self) -> Sequence[CheckpointText]:
+        """What of `Trust.known` could be compared so far."""
+        return self._trail.anchors_compared
 
     def feed(self, rows: Sequence[Record]) -> None:
         """Take committed records of the audit partition, in order."""
@@ -129,6 +139,7 @@ class LogWalk:
             begin = next(digested, None)
             if not self._trail.records:
                 self._first = reader.first if reader.opening else 0
+            self.opening = reader.opening
             self._trail.begin_file(reader.first, reader.opening)
             for count, parts, rows in chain(() if begin is None else (begin,), digested):
                 self._trail.feed_parts(parts, rows)
@@ -163,7 +174,7 @@ class LogWalk:
     def _may_lag(self, size: int) -> bool:
         """Whether no more than sealed heads say that the log is longer, and it may lag them."""
         origin = self._trail.origin
-        longer = any(a.origin == origin and a.size > size for a in self._trust.anchors)
+        longer = any(a.origin == origin and a.size > size for a in self._trust.binding)
         return self._trust.may_lag and not longer
 
     def _advance(self, rows: Sequence[Record]) -> None:

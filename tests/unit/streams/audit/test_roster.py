@@ -37,13 +37,13 @@ def test_every_log_that_was_there_is_on_the_roster() -> None:
 def test_largest_head_of_a_log_stands_whatever_is_sent_again() -> None:
     found = roster(head(3), head(9, seen=LATER), head(3), head(0))
     assert found.heads(ORIGIN) == (CheckpointText(ORIGIN, 9, ROOT),)
-    assert found.manifest(ORIGIN) == LATER
+    assert found.manifests(ORIGIN)[-1] == LATER
     assert found.heads(MEMORY) == ()
-    assert found.manifest(MEMORY) is None
+    assert found.manifests(MEMORY) == ()
 
 
 def test_archive_that_is_not_seen_keeps_what_was_seen_of_it() -> None:
-    assert roster(head(3), head(9, seen=None)).manifest(ORIGIN) == SEEN
+    assert roster(head(3), head(9, seen=None)).manifests(ORIGIN) == (SEEN,)
 
 
 def test_two_roots_of_one_size_both_stand() -> None:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from schemas.records import Record
-from streams.cli.anchor_places import NEWEST
+from streams.verifier.store_anchors import NEWEST
 from streams.cli.verify import verify
 from streams.segments import anchor_name, encode_segment
 from streams.verifier import SeenNotes, Trust, Verdict, verdict_of

@@ -1,0 +1,334 @@
+"""What is read of an archived log: which segments, and what they say.
+
+Segments are fetched ahead and read in order. Those that follow each other are one history, walked
+as any log; behind a gap that was not read, the next one begins at its opening, which must be the
+checkpoint that the manifest before closes at. Where reading goes on behind what was verified
+before, the last segment of that is read again, so that the seam is walked too.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from hashlib import sha256
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from streams.audit.checkpoint import CheckpointText
+from streams.audit.merkle import EMPTY_ROOT
+from streams.errors import BreakError
+from streams.ports import ObjectStore, ObjectVersion
+from streams.verifier.chain import Chain, Link
+from streams.verifier.digesting import Digests
+from streams.verifier.faults import Faults
+from streams.verifier.fetching import Ahead, in_order
+from streams.verifier.progress import Progress
+from streams.verifier.remembered import Remembered, Verified
+from streams.verifier.replica import ComparedReplica
+from streams.verifier.sampling import Sample
+from streams.verifier.verdicts import LogVerdict, Trust
+from streams.verifier.walk import LogWalk
+
+__all__ = ["AHEAD", "ArchiveWalk", "ArchivedLog", "Reading", "segment_body", "segment_size"]
+
+SEGMENT_FILE_MAX = 256 * 2**20  # four times what an archiver writes
+AHEAD = Ahead()
+
+
+class Reading(NamedTuple):
+    """How segments are read; as in `ArchiveRequest`. `replica` is a place to be read too."""
+
+    level: str
+    sample: Sample | None
+    remembered: Remembered | None
+    replica: ObjectStore | None
+    progress: Progress
+    digests: Digests
+    now_ms: int
+
+
+class ArchivedLog(NamedTuple):
+    """A log as it was found before any segment is read."""
+
+    origin: str
+    chain: Chain
+    replica: ComparedReplica | None
+
+
+class _Got(NamedTuple):
+    data: bytes | None
+    digest: str
+    in_replica: str | None  # the digest there; None where it is not read
+
+
+class ArchiveWalk:
+    """Reads one log of an archive."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        trust: Trust,
+        reading: Reading,
+        log: ArchivedLog,
+        faults: Faults,
+    ) -> None:
+        origin, self._chain, self._replica = log
+        self._store = store
+        self._trust = trust
+        self._origin = origin
+        self._reading = reading
+        self._links: Sequence[Link] = self._chain.links
+        self._faults = faults
+        self._walk: LogWalk | None = None
+        self._walked: list[LogVerdict] = []
+        self._compared: list[CheckpointText] = []
+        self._before = self._known = 0  # leading segments that were verified before
+        self._since_ms = reading.now_ms
+        self._chosen: list[int] = []
+        self._size_read = 0
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Members of the archive's report."""
+        sample, chosen = self._reading.sample, set(self._chosen)
+        remembered = sum(at not in chosen for at in range(self._before))
+        return {
+            "level": self._reading.level,
+            "segments": len(self._links),
+            "read": len(chosen),
+            "remembered": remembered,
+            "remembered_ms": self._since_ms if remembered else None,
+            "size": sum(segment_size(link) for link in self._links),
+            "size_read": self._size_read,
+            "percent": sample and sample.percent,
+            "seed": sample and sample.seed,
+        }
+
+    async def verify(self) -> LogVerdict:
+        """Read what is to be read. Raises TransientError, SettingsError."""
+        if self._reading.level != "list":
+            self._recall()
+            self._chosen = self._plan()
+            await self._read()
+        self._compare_closings()
+        return self._verdict()
+
+    def _recall(self) -> None:
+        memory = self._reading.remembered
+        verified = memory.of(self._origin, self._reading.level) if memory else None
+        if verified is None:
+            return
+        for at, link in enumerate(self._links):
+            if link.first in self._chain.faulty:
+                return
+            if (link.first, link.manifest) == (verified.first, verified.manifest):
+                self._before = at + 1
+                self._since_ms = verified.at_ms
+                return
+
+    def _plan(self) -> list[int]:
+        """The positions of the segments to be read.
+
+        Always among them: the last one, what no manifest vouches for, and where an anchor ends.
+        """
+        links, sample = self._links, self._reading.sample
+        self._known = max(self._before - 1, 0)
+        chosen = set(range(self._known, len(links)))
+        if sample is not None:
+            chosen = sample.of(self._origin, [link.first for link in links])
+            chosen |= {at for at, link in enumerate(links) if not link.manifest}
+            chosen |= {len(links) - 1} if links else set()
+        if self._reading.level == "record":
+            chosen |= set(self._anchored_inside())
+        return sorted(chosen)
+
+    def _anchored_inside(self) -> Iterable[int]:
+        sizes = sorted({anchor.size for anchor in self._trust.known} - self._chain.closings.keys())
+        ends = [*(link.first for link in self._links[1:]), None]
+        for at, (link, end) in enumerate(zip(self._links, ends, strict=False)):
+            if any(link.first < size and (end is None or size < end) for size in sizes):
+                yield at
+
+    async def _read(self) -> None:
+        sizes = [segment_size(self._links[at]) for at in self._chosen]
+        self._reading.progress.begin(self._origin, sum(sizes))
+        ends = _runs(self._chosen)
+        pages = in_order(
+            self._chosen, self._fetch, lambda at: segment_size(self._links[at]), AHEAD
+        )
+        async with aclosing(pages) as fetched:
+            async for at, got in fetched:
+                if at in ends and self._reading.level == "record":
+                    self._end_walk()
+                    self._walk = LogWalk(
+                        self._trust_until(ends[at]),
+                        self._origin,
+                        progress=self._reading.progress,
+                        digests=self._reading.digests,
+                    )
+                await self._take(at, got, is_joined=at not in ends)
+        self._end_walk()
+
+    def _trust_until(self, end: int) -> Trust:
+        """For a walk to a position: no anchor beyond it, unless nothing comes behind it."""
+        closing = self._links[end].closing
+        if end == len(self._links) - 1 or closing is None:
+            return self._trust
+
+        def reached(anchors: Iterable[CheckpointText]) -> tuple[CheckpointText, ...]:
+            return tuple(anchor for anchor in anchors if anchor.size <= closing.size)
+
+        trust = self._trust
+        return replace(
+            trust,
+            anchors=reached(trust.anchors),
+            heads=reached(trust.heads),
+            beside=reached(trust.beside),
+        )
+
+    async def _fetch(self, at: int) -> _Got:
+        link = self._links[at]
+        data = await segment_body(self._store, link.kept)
+        theirs = self._replica.kept.get(link.first) if self._replica else None
+        in_replica = None
+        if self._reading.replica is not None and theirs is not None:
+            other = await segment_body(self._reading.replica, theirs)
+            in_replica = await asyncio.to_thread(_digest, other)
+        return _Got(data, await asyncio.to_thread(_digest, data), in_replica)
+
+    async def _take(self, at: int, got: _Got, *, is_joined: bool) -> None:
+        link = self._links[at]
+        if got.data is None:
+            if link.kept is not None:
+                self._fault(link, f"{link.kept.key} is listed and cannot be read")
+            return
+        self._size_read += len(got.data)
+        if link.sha256 and got.digest != link.sha256:
+            detail = f"the segment of {link.first} has the SHA-256 {got.digest}, by its manifest "
+            self._fault(link, detail + link.sha256)
+        self._compare(link, got)
+        if self._walk is None:
+            self._reading.progress.advance(0, len(got.data))
+        else:
+            await self._feed(self._walk, at, got.data, is_joined=is_joined)
+        self._remember(at)
+
+    def _compare(self, link: Link, got: _Got) -> None:
+        if got.in_replica is None or self._replica is None:
+            return
+        self._replica.read += 1
+        if got.in_replica != (link.sha256 or got.digest):
+            detail = f"replica: the segment of {link.first} has the SHA-256 {got.in_replica}"
+            self._fault(link, detail)
+
+    async def _feed(self, walk: LogWalk, at: int, data: bytes, *, is_joined: bool) -> None:
+        link = self._links[at]
+        await asyncio.to_thread(walk.feed_file, BytesIO(data), first=link.first)
+        if walk.breaks:
+            return
+        due = "" if is_joined or not at else self._links[at - 1].note
+        if due and (walk.opening is None or walk.opening.note != due):
+            self._fault(link, "the segment does not begin where the manifest before closes")
+        size, root = walk.head
+        if link.manifest and self._chain.closings.get(size) != root:
+            self._fault(link, "the segment does not close as its manifest says")
+
+    def _remember(self, at: int) -> None:
+        """Whatever is wrong anywhere, nothing behind it is remembered."""
+        memory, link = self._reading.remembered, self._links[at]
+        is_good = not self._faults.breaks and not (self._walk and self._walk.breaks)
+        if memory is None or at != self._known or not (is_good and link.manifest):
+            return
+        self._known += 1
+        verified = Verified(link.first, link.manifest, self._since_ms)
+        memory.advance(self._origin, self._reading.level, verified)
+
+    def _end_walk(self) -> None:
+        walk, self._walk = self._walk, None
+        if walk is None:
+            return
+        verdict = walk.verdict()
+        self._compared += walk.compared
+        for found in verdict.breaks:
+            self._faults.note(found)
+        self._walked.append(verdict)
+
+    def _compare_closings(self) -> None:
+        """Anchors that no walk met, with the checkpoints that manifests close at."""
+        closings = self._chain.closings
+        end = max(closings, default=0)
+        is_read = bool(self._walked)
+        for anchor in self._trust.known:
+            if anchor in self._compared:
+                continue
+            if anchor.size in closings:
+                self._compared.append(anchor)
+                if closings[anchor.size] != anchor.root:
+                    detail = f"the anchor of size {anchor.size} has another root"
+                    self._faults.note(BreakError("fork", 0, detail))
+            elif anchor.size > end and not is_read and anchor in self._trust.binding:
+                self._compared.append(anchor)
+                detail = f"the archive ends here, and an anchor has {anchor.size} records"
+                self._faults.note(BreakError("shorter_than_anchor", end, detail))
+
+    def _verdict(self) -> LogVerdict:
+        walked, breaks = self._walked, self._faults.breaks
+        last = walked[-1] if walked else LogVerdict(origin=self._origin)
+        size, root = self._good(last)
+        is_whole = self._reading.level == "record" and self._reading.sample is None
+        checkpoints = sum(one.checkpoints for one in walked)
+        if not walked:
+            checkpoints = len(self._chain.closings)
+        return LogVerdict(
+            origin=self._origin,
+            first=self._links[0].first if self._links else 0,
+            size=size,
+            root=root,
+            records=sum(one.records for one in walked),
+            tail=last.tail,
+            checkpoints=checkpoints,
+            **self._trust.states(self._compared),
+            breaks=breaks,
+            note=last.note if is_whole and not breaks else "",
+        )
+
+    def _good(self, last: LogVerdict) -> tuple[int, str]:
+        """The last good checkpoint before the first break."""
+        good = {size: root.hex() for size, root in self._chain.closings.items()}
+        good |= {one.size: one.root for one in self._walked if one.size}
+        limits = [one.size for one in self._walked if one.breaks]
+        index = self._faults.index_of("archive")
+        limits += [] if index is None else [index]
+        if not limits and self._walked:
+            return last.size, last.root
+        size = max((size for size in good if not limits or size <= min(limits)), default=0)
+        return size, good.get(size, EMPTY_ROOT.hex())
+
+    def _fault(self, link: Link, detail: str) -> None:
+        self._faults.note(BreakError("archive", link.first, detail))
+
+
+async def segment_body(store: ObjectStore, version: ObjectVersion | None) -> bytes | None:
+    """A segment's bytes; None where it cannot be read, or is longer than any segment."""
+    if version is None or version.size > SEGMENT_FILE_MAX:
+        return None
+    return await store.get(version.key, version.version_id)
+
+
+def _runs(positions: Sequence[int]) -> dict[int, int]:
+    """Where each run of consecutive positions begins, and where it ends."""
+    runs: dict[int, int] = {}
+    start = -1
+    for at in positions:
+        start = start if start in runs and runs[start] == at - 1 else at
+        runs[start] = at
+    return runs
+
+
+def _digest(data: bytes | None) -> str:
+    return sha256(data or b"").hexdigest()
+
+
+def segment_size(link: Link) -> int:
+    """As listed."""
+    return link.kept.size if link.kept else 0
