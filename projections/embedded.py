@@ -11,7 +11,8 @@ from projections.services import ProjectionService
 from streams.app import Deployment, SealingService, open_deployment
 from streams.clock import SystemClock
 from streams.embedded.home import exclusive_home
-from streams.engine import Engine
+from streams.engine import PartitionName
+from streams.epochs import epochs_of
 from streams.errors import VerificationError
 from streams.settings import Settings
 from streams.telemetry.health import Health
@@ -42,14 +43,17 @@ class Pipeline:
 
     async def settled(self) -> bool:
         """Everything sent so far is sealed, and every projection has finished with it."""
-        engine, health = self._deployment.engine, self._deployment.health
-        topology = engine.topology
+        d = self._deployment
+        topology = d.engine.topology
         for source in topology.sources:
-            if not await _done(engine, health, ("sealer",), source):
-                return False
             roles = tuple(spec.name for spec in self._specs if source in spec.sources)
-            if not await _done(engine, health, roles, topology.audit(source)):
-                return False
+            for partition in range(await d.engine.partitions(source)):
+                epochs = epochs_of(d.trust.history, topology, source, partition)
+                audit = epochs[-1].log.audit
+                if not await _done(d, ("sealer",), (source, partition)) or not await _done(
+                    d, roles, (audit, partition)
+                ):
+                    return False
         return True
 
 
@@ -104,15 +108,11 @@ def _raise_stopped(health: Health) -> None:
             raise VerificationError(f"{role} of {topic}/{partition} stopped: {state.why}")
 
 
-async def _done(engine: Engine, health: Health, roles: Sequence[str], topic: str) -> bool:
-    for partition in range(await engine.partitions(topic)):
-        reader = engine.reader(topic, partition)
-        try:
-            end = (await reader.bounds()).end
-        finally:
-            await reader.close()
-        for role in roles:
-            state = health.parts.get((role, topic, partition))
-            if state is None or state.done is None or state.done < end:
-                return False
-    return True
+async def _done(d: Deployment, roles: Sequence[str], name: PartitionName) -> bool:
+    reader = d.engine.reader(*name)
+    try:
+        end = (await reader.bounds()).end
+    finally:
+        await reader.close()
+    states = [d.health.parts.get((role, *name)) for role in roles]
+    return all(state and state.done is not None and state.done >= end for state in states)

@@ -18,7 +18,7 @@ from schemas.record_types import ALERT, DEAD_LETTER
 from schemas.records import Record
 from streams.app import Deployment
 from streams.registry.opening import registry_opener
-from streams.topology import Topology
+from streams.topology import LogPlace, Topology
 
 __all__ = [
     "ALL_ROLES",
@@ -102,32 +102,27 @@ def _index(d: Deployment, search: LocalSearch, answers: SchemaAnswers) -> RoleSp
     rules = rules_of(d.settings)
     d.health.note(INDEX, what_is_published(rules))
 
-    def make(topic: str, partition: int) -> AnsweredProjection:
+    def make(log: LogPlace) -> AnsweredProjection:
         schemas = LogAnswers(answers)
         world = DecisionIndexWorld(
-            make_writer=lambda: d.engine.writer(topology.alerts, partition),
-            make_reader=lambda: d.engine.reader(topology.alerts, partition),
+            make_writer=lambda: d.engine.writer(topology.alerts, log.partition),
+            make_reader=lambda: d.engine.reader(topology.alerts, log.partition),
             rules=rules,
             clock=d.clock,
             schemas=schemas,
             framing=RegistryFraming(answers, topology.alerts, ALERT),
         )
-        origin = topology.origin(topic, partition)
-        index = DecisionIndex(world, origin)
-        search.opening("decisions", origin, DecisionSearch(index))
-        part = (INDEX, topology.audit(topic), partition)
+        index = DecisionIndex(world, log.origin)
+        search.opening("decisions", log.origin, DecisionSearch(index))
+        part = (INDEX, log.audit, log.partition)
         return AnsweredProjection(index, schemas, d.health, part)
 
     return RoleSpec(
         name=INDEX,
         sources=(topology.decisions,),
         make=make,
-        caught_up=lambda topic, partition: search.opened(
-            "decisions", topology.origin(topic, partition)
-        ),
-        let_go=lambda topic, partition: search.remove(
-            "decisions", topology.origin(topic, partition)
-        ),
+        caught_up=lambda log: search.opened("decisions", log.origin),
+        let_go=lambda log: search.remove("decisions", log.origin),
     )
 
 
@@ -145,16 +140,16 @@ def _dead_letters(d: Deployment, answers: SchemaAnswers) -> RoleSpec:
         topology.alerts: decode_alert,
     }
 
-    def make(topic: str, partition: int) -> AnsweredProjection:
-        letters, schemas = topology.dead_letters(topic), LogAnswers(answers)
+    def make(log: LogPlace) -> AnsweredProjection:
+        letters, schemas = topology.dead_letters(log.source), LogAnswers(answers)
         world = DeadLetterWorld(
-            make_writer=lambda: d.engine.writer(letters, partition),
-            make_reader=lambda: d.engine.reader(letters, partition),
-            decode=lambda record: decode[topic](record, schemas),
+            make_writer=lambda: d.engine.writer(letters, log.partition),
+            make_reader=lambda: d.engine.reader(letters, log.partition),
+            decode=lambda record: decode[log.source](record, schemas),
             framing=RegistryFraming(answers, letters, DEAD_LETTER),
         )
-        inner = DeadLetterProjection(world, topology.origin(topic, partition))
-        part = (DEAD_LETTERS, topology.audit(topic), partition)
+        inner = DeadLetterProjection(world, log.origin)
+        part = (DEAD_LETTERS, log.audit, log.partition)
         return AnsweredProjection(inner, schemas, d.health, part)
 
     return RoleSpec(name=DEAD_LETTERS, sources=topology.events, make=make)
@@ -175,7 +170,8 @@ def _archive(d: Deployment) -> RoleSpec:
     return RoleSpec(
         name=ARCHIVE,
         sources=topology.sources,
-        make=lambda topic, partition: ArchiveProjection(world, topology.origin(topic, partition)),
+        make=lambda log: ArchiveProjection(world, log.origin),
+        finishes=True,
     )
 
 
@@ -185,21 +181,19 @@ def _memory(d: Deployment, search: LocalSearch, answers: SchemaAnswers) -> RoleS
 
     topology = d.engine.topology
 
-    def make(topic: str, partition: int) -> AnsweredProjection:
+    def make(log: LogPlace) -> AnsweredProjection:
         schemas = LogAnswers(answers)
         index = MemoryIndex(schemas)
-        search.opening("memory", topology.origin(topic, partition), MemorySearch(index))
-        part = (MEMORY, topology.audit(topic), partition)
+        search.opening("memory", log.origin, MemorySearch(index))
+        part = (MEMORY, log.audit, log.partition)
         return AnsweredProjection(index, schemas, d.health, part)
 
     return RoleSpec(
         name=MEMORY,
         sources=(topology.memory,),
         make=make,
-        caught_up=lambda topic, partition: search.opened(
-            "memory", topology.origin(topic, partition)
-        ),
-        let_go=lambda topic, partition: search.remove("memory", topology.origin(topic, partition)),
+        caught_up=lambda log: search.opened("memory", log.origin),
+        let_go=lambda log: search.remove("memory", log.origin),
     )
 
 
@@ -209,18 +203,16 @@ def _tiles(d: Deployment) -> RoleSpec:
         TilesWorld,
     )
 
-    topology = d.engine.topology
-
-    def make(topic: str, partition: int) -> TilesProjection:
+    def make(log: LogPlace) -> TilesProjection:
         world = TilesWorld(
             objects=d.objects,
             keys=d.keys,
             clock=d.clock,
-            open_reader=lambda: d.engine.reader(topology.audit(topic), partition),
+            open_reader=lambda: d.engine.reader(log.audit, log.partition),
         )
-        return TilesProjection(world, topology.origin(topic, partition))
+        return TilesProjection(world, log.origin)
 
-    return RoleSpec(name=TILES, sources=topology.sources, make=make)
+    return RoleSpec(name=TILES, sources=d.engine.topology.sources, make=make, finishes=True)
 
 
 def _ocsf(d: Deployment, answers: SchemaAnswers) -> RoleSpec:
@@ -232,15 +224,15 @@ def _ocsf(d: Deployment, answers: SchemaAnswers) -> RoleSpec:
 
     topology = d.engine.topology
 
-    def make(topic: str, partition: int) -> AnsweredProjection:
+    def make(log: LogPlace) -> AnsweredProjection:
         schemas = LogAnswers(answers)
         world = OcsfAlertsWorld(
-            make_writer=lambda: d.engine.writer(topology.ocsf_alerts, partition),
-            make_reader=lambda: d.engine.reader(topology.ocsf_alerts, partition),
+            make_writer=lambda: d.engine.writer(topology.ocsf_alerts, log.partition),
+            make_reader=lambda: d.engine.reader(topology.ocsf_alerts, log.partition),
             decode=lambda record: decode_alert(record, schemas),
         )
-        inner = OcsfAlerts(world, topology.origin(topic, partition))
-        part = (OCSF, topology.audit(topic), partition)
+        inner = OcsfAlerts(world, log.origin)
+        part = (OCSF, log.audit, log.partition)
         return AnsweredProjection(inner, schemas, d.health, part)
 
     return RoleSpec(name=OCSF, sources=(topology.alerts,), make=make)

@@ -5,31 +5,48 @@ differs, and that is the engine's.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
 
 from projections.ports import Projection
 from projections.runner import PartitionRunner, RunnerWorld
 from streams.app import Deployment
+from streams.engine import PartitionName
+from streams.epochs import epochs_of
 from streams.jobs import PartitionJobs
+from streams.ports import SourcePartition
+from streams.tasks import cancelled
+from streams.topology import LogPlace
 
 __all__ = ["ProjectionService", "RoleSpec"]
 
-Make = Callable[[str, int], Projection]
+Make = Callable[[LogPlace], Projection]
+Beside = Callable[[LogPlace, Callable[[], SourcePartition]], Coroutine[Any, Any, NoReturn]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSpec:
     """One projection: its name, the source topics it reads, how its parts are made and left.
 
-    `caught_up` is told of a part that has read what its log held when it was opened.
+    A part is made of each log, and so of each epoch of a source partition: the next one when the
+    log before has ended and the part has all of it. `let_go` is told of those of all epochs when
+    the source partition is left.
+
+    `caught_up` is told of a part that has read what its log held when it was opened. `beside` runs
+    while a part does, also while its projection cannot be opened; it is given how to open the
+    part's first log as this role owns it. `finishes`: nothing of a part may wait for more when
+    its log has ended.
     """
 
     name: str
     sources: tuple[str, ...]
     make: Make
-    caught_up: Callable[[str, int], None] = lambda _topic, _partition: None
-    let_go: Callable[[str, int], None] = lambda _topic, _partition: None
+    caught_up: Callable[[LogPlace], None] = lambda _log: None
+    let_go: Callable[[LogPlace], None] = lambda _log: None
+    beside: Beside | None = None
+    finishes: bool = False
 
 
 class ProjectionService:
@@ -57,20 +74,51 @@ class ProjectionService:
             await self._jobs.stop()
 
     async def _follow(self, topic: str, partition: int) -> None:
-        d = self._deployment
-        source = d.engine.topology.source_of(topic)
+        """One epoch after the other, each to its end, and the open one for ever."""
+        d, left = self._deployment, list[LogPlace]()
+        topology = d.engine.topology
+        source = topology.log_of(topic, partition).source
+        try:
+            while True:
+                epoch = epochs_of(d.trust.history, topology, source, partition)[len(left)]
+                left.append(epoch.log)
+                if epoch.ended is not None and epoch.ended.size == 0:
+                    continue  # nothing of it was accepted, and perhaps it is gone
+                if not await self._follow_epoch(epoch.log, (topic, partition)):
+                    return
+        finally:
+            for log in left:
+                self._spec.let_go(log)
+
+    async def _follow_epoch(self, log: LogPlace, owned: PartitionName) -> bool:
+        """Whether the log has ended; else it is not ours any more."""
+        d, spec = self._deployment, self._spec
         world = RunnerWorld(
-            name=self._spec.name,
-            origin=d.engine.topology.origin(source, partition),
+            name=spec.name,
+            origin=log.origin,
             keys=d.keys,
-            open_reader=lambda: d.engine.reader(topic, partition),
-            make=lambda: self._spec.make(source, partition),
-            still_owns=lambda: self._ownership.still_owns(topic, partition),
+            open_reader=lambda: d.engine.reader(log.audit, log.partition),
+            make=lambda: spec.make(log),
+            still_owns=lambda: self._ownership.still_owns(*owned),
             lag_limit=d.settings.lag_limit,
             idle_s=d.settings.segment_idle_s,
-            caught_up=lambda: self._spec.caught_up(source, partition),
+            caught_up=lambda: spec.caught_up(log),
+            fork=lambda: d.trust.history.fork(log.origin),
+            finishes=spec.finishes,
         )
-        try:
-            await PartitionRunner(world, d.health, d.clock).run()
-        finally:
-            self._spec.let_go(source, partition)
+        following = PartitionRunner(world, d.health, d.clock).run()
+        if spec.beside is None:
+            return await following
+        return await _beside(following, spec.beside(log, partial(self._ownership.source, *owned)))
+
+
+async def _beside(following: Coroutine[Any, Any, bool], other: Coroutine[Any, Any, Any]) -> bool:
+    """Run both until the first one returns; raises what either raises."""
+    main, side = asyncio.create_task(following), asyncio.create_task(other)
+    try:
+        done, _ = await asyncio.wait({main, side}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await cancelled(main, side)
+    return main.result()

@@ -8,6 +8,7 @@ change none of them.
 
 import json
 import re
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -100,6 +101,23 @@ class AnchorStore:
         self, origin: str, keys: TrustedKeys | None
     ) -> tuple[CheckpointText, str] | None:
         """As `newest`, with the note as it is kept."""
+        async for found in self._notes(origin, keys):
+            return found
+        return None
+
+    async def agreeing(
+        self, origin: str, keys: TrustedKeys | None, roots: Mapping[int, bytes]
+    ) -> CheckpointText | None:
+        """The largest valid anchor that has the root which `roots` says of its size."""
+        async for text, _ in self._notes(origin, keys):
+            if roots.get(text.size) == text.root:
+                return text
+        return None
+
+    async def _notes(
+        self, origin: str, keys: TrustedKeys | None
+    ) -> AsyncIterator[tuple[CheckpointText, str]]:
+        """Every valid anchor, the largest first."""
         prefix = anchors_prefix(origin)
         sized = [
             (int(match[1]), version)
@@ -112,8 +130,7 @@ class AnchorStore:
             text = _opened(note, origin, keys)
             # A good note under the name of another size is a plant: it would hide larger ones.
             if note is not None and text is not None and text.size == size:
-                return text, note.decode()
-        return None
+                yield text, note.decode()
 
     async def put(self, origin: str, size: int, note: str) -> None:
         """Keep a checkpoint note; keeping it twice is the same as once."""

@@ -5,7 +5,7 @@ are chosen, so that what does not need them does not load them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,19 +22,22 @@ from streams.archive_root import (
     open_second,
 )
 from streams.audit.note import TrustedKeys
+from streams.births import BirthsWriter
 from streams.clock import SystemClock
 from streams.engine import Engine, EventSink
+from streams.epochs import Epoch, epochs_of
 from streams.errors import MissingExtraError, NotOwnerError, SettingsError, TransientError
 from streams.heads import HeadsWriter
 from streams.jobs import PartitionJobs
 from streams.keys.choice import local_signer, open_key_ring, open_signer
-from streams.ports import Clock
-from streams.recovery import LogWorld
+from streams.log_world import LogWorld
+from streams.ports import Clock, SourcePartition
 from streams.sealer import PartitionSealer, SealerLimits
 from streams.second_anchors import copy_beside
 from streams.settings import Settings
+from streams.telemetry import metrics
 from streams.telemetry.health import Health
-from streams.topology import Topology
+from streams.topology import LogPlace, Topology
 from streams.trust import FollowedKeys, Trust
 from streams.trust_root import (
     deployment_keys,
@@ -300,31 +303,51 @@ class SealingService:
             await self._jobs.stop()
 
     async def _seal(self, topic: str, partition: int) -> None:
-        d, topology = self._deployment, self._deployment.engine.topology
-        audit_topic = topology.audit(topic)
-        audit = d.engine.reader(audit_topic, partition)
+        """Seal one epoch of the partition after the other, from the one that is open on."""
         try:
             source = self._ownership.source(topic, partition)
         except NotOwnerError:
-            await audit.close()
             return
-        world = LogWorld(
-            origin=topology.origin(topic, partition),
-            source=source,
-            audit=audit,
-            make_writer=lambda: d.engine.writer(audit_topic, partition),
-            anchors=d.anchors,
-            trust=d.trust,
-        )
-        period_s, log_of = d.settings.heads_s, (world.origin, d.keys)
-        sealing = PartitionSealer(world, self._limits, d.health, d.clock).run()
-        sealing = copy_beside(sealing, d.anchors, log_of, period_s, d.health)
-        heads = HeadsWriter(d.engine, d.objects, period_s, d.clock)
+        topology, trust = self._deployment.engine.topology, self._deployment.trust
         try:
-            await (heads.run_beside(sealing) if topic == topology.heads else sealing)
+            while await self._seal_epoch(
+                source, epochs_of(trust.history, topology, topic, partition)[-1]
+            ):
+                pass
         finally:
             await source.close()
+
+    async def _seal_epoch(self, source: SourcePartition, epoch: Epoch) -> bool:
+        """Whether the log was forked, so that the next one is to be sealed."""
+        d, log = self._deployment, epoch.log
+        audit = d.engine.reader(log.audit, log.partition)
+        world = LogWorld(
+            origin=log.origin,
+            source=source,
+            audit=audit,
+            make_writer=lambda: d.engine.writer(log.audit, log.partition),
+            anchors=d.anchors,
+            trust=d.trust,
+            fork=epoch.opened,
+        )
+        metrics.LOG_EPOCH.labels(log.source, str(log.partition)).set(log.epoch)
+        sealer = PartitionSealer(world, self._limits, d.health, d.clock)
+        try:
+            await self._beside(sealer.run(), log)
+        finally:
             await audit.close()
+        return sealer.is_forked
+
+    async def _beside(self, sealing: Coroutine[None, None, None], log: LogPlace) -> None:
+        """Seal, and do what whoever seals this log does besides."""
+        d, period_s = self._deployment, self._deployment.settings.heads_s
+        sealing = copy_beside(sealing, d.anchors, (log.origin, d.keys), period_s, d.health)
+        if log.source == d.engine.topology.heads:
+            sealing = HeadsWriter(d.engine, d.objects, period_s, d.clock).run_beside(sealing)
+        if log.source == d.engine.topology.operations:
+            births = BirthsWriter(d.engine, d.anchors, d.trust, d.clock)
+            sealing = births.run_beside(sealing, period_s)
+        await sealing
 
 
 async def _cluster_base(connection: "KafkaConnection") -> str:

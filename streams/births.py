@@ -13,11 +13,13 @@ from schemas.operations import LogOpened
 from streams.anchors import AnchorStore
 from streams.audit.note import Vkey
 from streams.engine import Engine
+from streams.epochs import logs_there
 from streams.errors import AttestreamError
 from streams.operation_events import publish_operation, sealed_events
 from streams.ports import Clock
 from streams.tasks import cancelled
 from streams.telemetry.logs import get_log
+from streams.topology import LogPlace
 from streams.trust import Trust
 
 __all__ = ["BirthsWriter"]
@@ -62,18 +64,16 @@ class BirthsWriter:
         Raises:
             TransientError, SettingsError, IdentityError: told in part, or not at all.
         """
-        topology = self._engine.topology
         if self._told is None:
             self._told = await self._sealed()
         told = []
-        for source in topology.sources:
-            for partition in range(await self._engine.partitions(topology.audit(source))):
-                opened = await self._opened(source, partition)
-                if opened is not None and _identity(opened) not in self._told:
-                    await publish_operation(self._engine, opened, self._clock)
-                    # A crash here, and it is told again unless it is sealed by then.
-                    self._told.add(_identity(opened))
-                    told.append(opened)
+        async for log in logs_there(self._engine):
+            opened = await self._opened(log)
+            if opened is not None and _identity(opened) not in self._told:
+                await publish_operation(self._engine, opened, self._clock)
+                # A crash here, and it is told again unless it is sealed by then.
+                self._told.add(_identity(opened))
+                told.append(opened)
         return told
 
     async def _sealed(self) -> set[Identity]:
@@ -88,22 +88,20 @@ class BirthsWriter:
         finally:
             await audit.close()
 
-    async def _opened(self, source: str, partition: int) -> LogOpened | None:
+    async def _opened(self, log: LogPlace) -> LogOpened | None:
         """What is to be told of a log; None where it did not begin yet."""
-        topology = self._engine.topology
-        origin = topology.origin(source, partition)
-        claim = await self._anchors.claim(origin)
-        if claim is None or not await self._has_begun(topology.audit(source), partition):
+        claim = await self._anchors.claim(log.origin)
+        if claim is None or not await self._has_begun(log):
             return None
         vkeys = [
-            Vkey(origin, signer.algorithm, signer.public_key).render()
-            for signer in self._trust.signers(origin)
+            Vkey(log.origin, signer.algorithm, signer.public_key).render()
+            for signer in self._trust.signers(log.origin)
         ]
         return LogOpened(
-            origin=origin,
+            origin=log.origin,
             vkeys=tuple(vkeys),
-            source_topic=source,
-            source_partition=partition,
+            source_topic=log.source,
+            source_partition=log.partition,
             source_cluster_id=claim.source_cluster,
             source_topic_id=claim.source_topic_id,
             first_offset=claim.first_offset,
@@ -111,8 +109,8 @@ class BirthsWriter:
             audit_topic_id=claim.audit_topic_id,
         )
 
-    async def _has_begun(self, topic: str, partition: int) -> bool:
-        audit = self._engine.reader(topic, partition)
+    async def _has_begun(self, log: LogPlace) -> bool:
+        audit = self._engine.reader(log.audit, log.partition)
         try:
             return (await audit.bounds()).end > 0
         finally:

@@ -73,3 +73,13 @@ class Engine(Protocol):
 
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has, 0 where there is no such topic."""
+
+    async def open_epoch(self, source: str, epoch: int) -> None:
+        """Make the audit topic of an epoch, with every partition of its source; once is enough.
+
+        For an operator: a worker need not be allowed to.
+
+        Raises:
+            SettingsError: it is refused, or stands and is no audit topic as declared.
+            TransientError: ask again.
+        """

@@ -15,12 +15,14 @@ from schemas.errors import RejectedInput
 from schemas.heads import LogHead
 from schemas.records import Checkpoint
 from streams.engine import Engine
+from streams.epochs import logs_there
 from streams.errors import AttestreamError
 from streams.history import read_range
 from streams.ports import Clock, NewRecord, ObjectStore, PartitionReader
 from streams.segments import manifests_prefix
 from streams.tasks import cancelled
 from streams.telemetry.logs import get_log
+from streams.topology import LogPlace
 
 __all__ = ["HeadsWriter", "newest_checkpoint"]
 
@@ -87,11 +89,11 @@ class HeadsWriter:
             TransientError, OutcomeUnknownError, SettingsError: written in part or not at all.
         """
         topology = self._engine.topology
-        own = topology.origin(topology.heads, 0)
         heads = await self._heads()
-        changed = [head for head in heads if self._written.get(head.origin) != head]
+        changed = [head for _, head in heads if self._written.get(head.origin) != head]
         # Its own log grows by being written: that alone is no news.
-        if all(head.origin == own for head in changed):
+        own = {log.origin for log, _ in heads if log.source == topology.heads}
+        if all(head.origin in own for head in changed):
             return []
         now = self._clock.now_ms()
         async with self._engine.sink(topology.heads) as sink:
@@ -100,22 +102,18 @@ class HeadsWriter:
         self._written.update((head.origin, head) for head in changed)
         return changed
 
-    async def _heads(self) -> list[LogHead]:
-        topology, heads = self._engine.topology, []
-        for source in topology.sources:
-            topic = topology.audit(source)
-            for partition in range(await self._engine.partitions(topic)):
-                reader = self._engine.reader(topic, partition)
-                try:
-                    newest = await newest_checkpoint(reader)
-                finally:
-                    await reader.close()
-                if newest is not None:
-                    origin = topology.origin(source, partition)
-                    archived = await self._archived(origin)
-                    heads.append(
-                        LogHead(origin=origin, note=newest.note, manifest_sha256=archived)
-                    )
+    async def _heads(self) -> list[tuple[LogPlace, LogHead]]:
+        heads = []
+        async for log in logs_there(self._engine):
+            reader = self._engine.reader(log.audit, log.partition)
+            try:
+                newest = await newest_checkpoint(reader)
+            finally:
+                await reader.close()
+            if newest is not None:
+                archived = await self._archived(log.origin)
+                head = LogHead(origin=log.origin, note=newest.note, manifest_sha256=archived)
+                heads.append((log, head))
         return heads
 
     async def _archived(self, origin: str) -> bytes | None:

@@ -209,7 +209,7 @@ async def find_missing(lost: Lost, known: list[Known]) -> Missing | None:
         raise RollbackError(
             f"{lost.origin} has {lost.frontier.size} records, {longest.what} covers "
             f"{longest.size}: the audit topic lost its end, and source and archive together hold "
-            f"no more than {frontier.size}; keep it as evidence and begin a new origin"
+            f"no more than {frontier.size}; keep it as evidence and fork the log"
         )
     missing = Missing(lost=lost, known=longest, leaves=bytes(leaves), offset=offset)
     for one in known:
@@ -229,7 +229,7 @@ def _check_root(missing: Missing, known: Known) -> None:
         raise RollbackError(
             f"{missing.lost.origin} has {missing.lost.frontier.size} records; planned again from "
             f"its source, size {known.size} has root {frontier.root().hex()}, {known.what} says "
-            f"{known.root.hex()}: two histories; keep both as evidence and begin a new origin"
+            f"{known.root.hex()}: two histories; keep both as evidence and fork the log"
         )
 
 

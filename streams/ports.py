@@ -80,11 +80,15 @@ class TopicFacts(NamedTuple):
 
 
 class Posted(NamedTuple):
-    """The posted position of a sealed partition: next source offset, log size, root at it."""
+    """The posted position of a sealed partition: next source offset, log size, root at it.
+
+    `epoch` says of which epoch's log: one partition has one position, and a fork begins anew.
+    """
 
     offset: int
     size: int
     root: bytes
+    epoch: int = 0
 
 
 class PartitionReader(Protocol):

@@ -6,23 +6,20 @@ merely survived.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from streams.anchors import AnchorStore, Claim
+from streams.anchors import Claim
 from streams.audit.checkpoint import CheckpointText, joined_notes, make_note, open_note
 from streams.audit.merkle import Frontier
-from streams.audit.note import TrustedKeys
 from streams.audit.recovery import LogTail
 from streams.audit.sealing import checkpoint_record
 from streams.errors import (
     BreakError,
     ForkedError,
     HangingTransactionError,
-    IdentityError,
-    PolicyError,
     RollbackError,
     SourceChangedError,
     SourceGapError,
@@ -31,16 +28,9 @@ from streams.errors import (
 )
 from streams.healing import Known, Lost, Missing, find_missing
 from streams.history import check_rules, last_leaves, read_tail
-from streams.ports import (
-    Bounds,
-    PartitionReader,
-    PartitionWriter,
-    Posted,
-    SourcePartition,
-    TopicFacts,
-)
+from streams.log_world import LogWorld, check_identity, claim_log
+from streams.ports import Bounds, PartitionReader, PartitionWriter, Posted
 from streams.source_checks import Compared, compare_with_source
-from streams.trust import Trust
 from streams.verdicts import StandingVerdictError
 
 __all__ = [
@@ -49,34 +39,13 @@ __all__ = [
     "Recovered",
     "check_identity",
     "check_not_forked",
+    "check_open",
     "recover",
     "signed_note",
 ]
 
 START_RECORDS, CUT_RECORDS = 1_000, 20_000  # compared with the source
 MARKERS_WAIT_S = 15.0  # a predecessor's abort markers may still be on their way
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogWorld:
-    """One log's surroundings.
-
-    Attributes:
-        make_writer: gives a writer that was never started.
-        trust: who signs, whose signatures count, and what the operator ordered.
-    """
-
-    origin: str
-    source: SourcePartition
-    audit: PartitionReader
-    make_writer: Callable[[], PartitionWriter]
-    anchors: AnchorStore
-    trust: Trust
-
-    @property
-    def keys(self) -> TrustedKeys:
-        """Whose signatures count, as last read."""
-        return self.trust.history.keys
 
 
 class Doubts(NamedTuple):
@@ -152,14 +121,16 @@ async def recover(
     await writer.start()
     # Now no predecessor can write, and whatever it left open is aborted.
     await check_not_forked(world)
-    await _check_none_stands(world)
+    with _waiting_for_anchors(world):
+        await _check_none_stands(world)
     await _settle(world.audit)
-    posted = await world.source.posted()
-    anchor = await world.anchors.newest(world.origin, world.keys)
+    posted = await _posted(world)
+    with _waiting_for_anchors(world):
+        anchor = await world.anchors.newest(world.origin, world.keys)
     known = _remembered(posted, anchor)
     bounds = await world.audit.bounds()
     found = await read_tail(world.audit, bounds, world.origin, world.keys)
-    claim = await _claim(world, found, known, bounds)
+    claim = await claim_log(world, bounds, _size(found, known))
     await check_identity(world, claim)
     tail = found or LogTail(Frontier(), [], Frontier(), 0, "")
     begin = tail.records[-1].source.offset + 1 if tail.records else claim.first_offset
@@ -193,6 +164,20 @@ async def recover(
     )
 
 
+async def _posted(world: LogWorld) -> Posted | None:
+    """What was posted of this log, None where only an epoch before it posted."""
+    posted = await world.source.posted()
+    if posted is None or posted.epoch < world.epoch:
+        return None
+    if posted.epoch > world.epoch:
+        # Nothing of this epoch may be sealed any more: its end was ordered, and is not read yet.
+        raise TransientError(
+            f"{world.source.topic}/{world.source.partition} is sealed in epoch {posted.epoch}, "
+            f"and the order that forked {world.origin} cannot be read here"
+        )
+    return posted
+
+
 async def _compared(world: LogWorld, tail: LogTail, doubts: Doubts) -> Compared:
     # Not the last leaf alone: a cut can change what lies before it, and revive what was aborted
     # between two leaves, as far back as a transaction lasts.
@@ -207,6 +192,11 @@ async def check_not_forked(world: LogWorld) -> None:
     with suppress(TransientError):
         # Where it cannot be read, a log that is broken holds up no other: what was read holds.
         await world.trust.refresh()
+    check_open(world)
+
+
+def check_open(world: LogWorld) -> None:
+    """Look at the orders that were read last. Raises ForkedError."""
     fork = world.trust.history.fork(world.origin)
     if fork is not None:
         raise ForkedError(
@@ -215,38 +205,21 @@ async def check_not_forked(world: LogWorld) -> None:
         )
 
 
+@contextmanager
+def _waiting_for_anchors(world: LogWorld) -> Iterator[None]:
+    try:
+        yield
+    except TransientError as error:
+        raise TransientError(
+            f"the claim and anchors of {world.origin} cannot be read, and sealing goes on only "
+            f"behind them: {error}"
+        ) from error
+
+
 async def _check_none_stands(world: LogWorld) -> None:
     for verdict in await world.anchors.verdicts(world.origin):
         if not verdict.is_answered(world.origin, world.trust.history):
             raise StandingVerdictError(verdict)
-
-
-async def check_identity(world: LogWorld, claim: Claim) -> None:
-    """Both topics are the claimed ones and keep their history. Repeated each minute."""
-    source, audit = await world.source.facts(), await world.audit.facts()
-    found = Claim(
-        audit.cluster_id, audit.topic_id, source.cluster_id, source.topic_id, claim.first_offset
-    )
-    if found != claim:
-        differing = ", ".join(
-            f"{name} {was} became {now}"
-            for name, was, now in zip(Claim._fields, claim, found, strict=True)
-            if was != now
-        )
-        raise IdentityError(
-            f"{world.origin}: {differing}; the topic was deleted and recreated, or another "
-            "deployment uses this origin: give the right settings, or begin a new origin"
-        )
-    for topic, facts in ((world.source.topic, source), (world.audit.topic, audit)):
-        _check_policy(topic, facts)
-
-
-def _check_policy(topic: str, facts: TopicFacts) -> None:
-    if facts.cleanup_policy != "delete":
-        raise PolicyError(
-            f"cleanup.policy of {topic} is {facts.cleanup_policy!r}, expected 'delete': compaction"
-            " removes records from the middle of history; set it to delete and start again"
-        )
 
 
 async def _settle(audit: PartitionReader) -> None:
@@ -264,30 +237,6 @@ async def _settle(audit: PartitionReader) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _claim(
-    world: LogWorld, tail: LogTail | None, known: Sequence[Known], bounds: Bounds
-) -> Claim:
-    standing = await world.anchors.claim(world.origin)
-    if standing is not None:
-        return standing
-    if tail is not None or known:
-        size = tail.committed.size if tail else max(one.size for one in known)
-        raise IdentityError(
-            f"{world.origin} holds {size} records but the archive has no claim "
-            "of it: the archive was lost or is another one; give the right ATTESTREAM_ARCHIVE"
-        )
-    if bounds.start == bounds.end > 0:
-        raise RollbackError(
-            f"{world.audit.topic}/{world.audit.partition} was trimmed to nothing and nobody "
-            f"claimed {world.origin}: recreate the audit topic, or give the archive it belongs to"
-        )
-    source, audit = await world.source.facts(), await world.audit.facts()
-    first = (await world.source.bounds()).start
-    mine = Claim(audit.cluster_id, audit.topic_id, source.cluster_id, source.topic_id, first)
-    # Now whoever finds this claim with another audit topic in it stops: one origin, one log.
-    return await world.anchors.make_claim(world.origin, mine)
-
-
 async def _genesis(
     world: LogWorld, writer: PartitionWriter, bounds: Bounds
 ) -> tuple[LogTail, Bounds]:
@@ -302,6 +251,13 @@ async def _genesis(
     # Now the log exists; a crash before this line leaves an aborted genesis and is done again.
     end = appended.last_offset + 1 + writer.marker_offsets
     return LogTail(empty, [], empty.copy(), 0, note), Bounds(bounds.start, end, end)
+
+
+def _size(tail: LogTail | None, known: Sequence[Known]) -> int | None:
+    """Of the log as far as it is known; None where nobody knows of one."""
+    if tail is not None:
+        return tail.committed.size
+    return max((one.size for one in known), default=None)
 
 
 def _lost(world: LogWorld, tail: LogTail, begin: int) -> Lost:
@@ -328,13 +284,13 @@ def _check_prefixes(origin: str, tail: LogTail, known: Sequence[Known]) -> None:
         if found is not None and found != root:
             raise RollbackError(
                 f"{origin} at size {size} has root {found.hex()}, {what} says {root.hex()}: "
-                "two histories; keep both as evidence and begin a new origin"
+                "two histories; keep both as evidence and fork the log"
             )
 
 
 def _past_gaps(world: LogWorld, reached: Posted, posted: Posted | None, source: Bounds) -> int:
     """Where fetching goes on: behind the log, behind markers, and behind what was given up."""
-    offset, size, _ = reached
+    offset, size = reached.offset, reached.size
     while source.start > offset:
         # A log start on a transaction marker is no gap: the posted position has passed it.
         passed = posted is not None and posted.size == size
@@ -350,7 +306,7 @@ def _past_gaps(world: LogWorld, reached: Posted, posted: Posted | None, source: 
         raise SourceChangedError(
             f"{world.source.topic}/{world.source.partition} now ends at offset "
             f"{source.high_watermark}, the next record to seal is {offset}: the source was "
-            "truncated; keep the log as evidence and begin a new origin"
+            "truncated; keep the log as evidence and fork it"
         )
     return offset
 
@@ -361,5 +317,5 @@ def _gap(world: LogWorld, reached: Posted, source: Bounds) -> SourceGapError:
         f"next record to seal is {reached.offset}: retention took records nobody sealed; they are "
         f"lost, and an operator must accept the gap at size {reached.size} of {world.origin}"
     )
-    gap.reached = reached
+    gap.reached = reached[:3]
     return gap

@@ -15,6 +15,7 @@ from streams.audit.merkle import Frontier
 from streams.audit.sealing import Plan, checkpoint_record
 from streams.errors import (
     FencedError,
+    ForkedError,
     NotOwnerError,
     OutcomeUnknownError,
     SettingsError,
@@ -23,7 +24,7 @@ from streams.errors import (
     VerificationError,
 )
 from streams.ports import Clock, Fetched, PartitionWriter, Posted
-from streams.recovery import Doubts, LogWorld, Recovered, recover, signed_note
+from streams.recovery import Doubts, LogWorld, Recovered, check_open, recover, signed_note
 from streams.sealing_session import Note, SealerLimits, Session
 from streams.sealing_watch import SealingWatch, SourceCutError, is_rotated, refuse_cut
 from streams.standstill import Standstill
@@ -39,7 +40,12 @@ log = get_log("sealer")
 
 
 class PartitionSealer:
-    """Seals one source partition until it is cancelled or another member owns the partition."""
+    """Seals one log until it is cancelled, forked, or another member owns the partition.
+
+    Attributes:
+        is_forked: the operator ended the log, and the partition is still ours: its next epoch is
+            to be sealed.
+    """
 
     def __init__(
         self, world: LogWorld, limits: SealerLimits, health: Health, clock: Clock
@@ -53,6 +59,7 @@ class PartitionSealer:
         self._asked: Posted | None = None  # last asked for: posted, or perhaps posted
         self.part: Part = ("sealer", world.source.topic, world.source.partition)
         self._session: Session | None = None
+        self.is_forked = False
         self._is_stopped = False  # and told so
         self._doubts = Doubts()
         self._watch = SealingWatch(world, health, clock, self.part)
@@ -103,6 +110,11 @@ class PartitionSealer:
             if not self._is_stopped:
                 self._health.waiting(self.part, str(error))
             log.warning("recovering", origin=self._world.origin, why=str(error))
+        except ForkedError as error:
+            # No page: the operator knows, and what is not sealed yet is due in the next epoch.
+            log.warning("log ended", origin=self._world.origin, why=str(error))
+            self.is_forked = await self._still_owner()
+            return False
         except VerificationError as verdict:
             verdict.reached = verdict.reached or self._reached()
             return await self._stop(writer, verdict)
@@ -130,8 +142,8 @@ class PartitionSealer:
         await self._standstill.wait_out(found)
         return await self._still_owner()
 
-    def _reached(self) -> Posted | None:
-        return self._session.reached if self._session else None
+    def _reached(self) -> tuple[int, int, bytes] | None:
+        return self._session.reached[:3] if self._session else None
 
     async def _still_owner(self) -> bool:
         # What was asked for last, since an older one could lower what the group has.
@@ -250,6 +262,8 @@ class PartitionSealer:
         return fetched
 
     async def _commit(self, s: Session, plan: Plan | None, offset: int) -> None:
+        # What is known to be void is not written; the other half finds nothing new to sign then.
+        check_open(self._world)
         s.commits_begun += 1
         note = s.note
         rows = (
@@ -315,6 +329,7 @@ class PartitionSealer:
                 return text
 
     async def _post(self, posted: Posted) -> None:
+        posted = posted._replace(epoch=self._world.epoch)
         if self._posted is not None:
             if posted.size < self._posted.size:
                 return  # of a log that lost its end: what is restored leads to what is posted

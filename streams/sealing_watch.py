@@ -17,7 +17,7 @@ from streams.errors import (
 from streams.history import last_records, read_page
 from streams.leader_epochs import LeaderEpochs
 from streams.ports import Bounds, Clock
-from streams.recovery import LogWorld, check_identity, check_not_forked
+from streams.recovery import LogWorld, check_identity, check_not_forked, check_open
 from streams.sealing_session import Session, Written
 from streams.source_checks import compare_with_source
 from streams.telemetry import metrics
@@ -59,6 +59,7 @@ class SealingWatch:
         while True:
             await asyncio.sleep(LAG_S)
             source = await self._world.source.bounds()
+            check_open(self._world)
             _pass_markers(s)
             self._show(s, source)
             if is_rotated(self._world, s):
@@ -143,7 +144,7 @@ def refuse_cut(world: LogWorld, s: Session, cut: int | None) -> None:
         raise SourceChangedError(
             f"{world.origin}: the leader of {name} changed, and its log of before ends at offset "
             f"{cut}, while leaf {last.index} was sealed of offset {last.source.offset}: the "
-            "source was truncated; keep the log as evidence and begin a new origin"
+            "source was truncated; keep the log as evidence and fork it"
         )
     raise SourceCutError(f"{name} was cut at offset {cut}, behind what is sealed; reading it anew")
 

@@ -54,7 +54,7 @@ async def compare_with_source(
             raise SourceChangedError(
                 f"{origin}: what was sealed as leaf {record.index} {what} at offset "
                 f"{record.source.offset} of {source.topic}/{source.partition}: the source was "
-                "truncated or rewritten; keep the log as evidence and begin a new origin"
+                "truncated or rewritten; keep the log as evidence and fork it"
             )
     _check_none_left_out(origin, source, kept, held)
     return Compared(bounds, found.epoch)
@@ -73,7 +73,7 @@ def _check_none_left_out(
         raise SourceChangedError(
             f"{origin}: the record at offset {left_out[0]} of {source.topic}/"
             f"{source.partition} has no leaf, and records behind it have: somebody else wrote "
-            "to the audit topic; see who may, keep the log as evidence and begin a new origin"
+            "to the audit topic; see who may, keep the log as evidence and fork it"
         )
 
 

@@ -35,12 +35,19 @@ class Standstill:
         """Until it is worth to start again."""
         verdict = found.verdict if isinstance(found, StandingVerdictError) else Verdict.of(found)
         if verdict is None:
-            await asyncio.sleep(RECHECK_S)
+            await self._recheck()
             return
         await self._keep(verdict)
         # Now every later start waits as well, wherever it is, whatever became of the evidence.
         while not await self._is_answered(verdict):  # noqa: ASYNC110  # an archive has no events
             await asyncio.sleep(RETRY_S)
+
+    async def _recheck(self) -> None:
+        """A while, or until the operator forked the log."""
+        for _ in range(int(RECHECK_S / RETRY_S)):
+            await asyncio.sleep(RETRY_S)
+            if self._world.trust.history.fork(self._world.origin) is not None:
+                return
 
     async def _keep(self, verdict: Verdict) -> None:
         while True:
@@ -62,5 +69,4 @@ class Standstill:
             history = await self._world.trust.refresh()
         except (TransientError, SettingsError):
             return False
-        origin = self._world.origin
-        return history.fork(origin) is not None or verdict.is_answered(origin, history)
+        return verdict.is_answered(self._world.origin, history)

@@ -1,10 +1,27 @@
 """Which topics a deployment has, and the names derived from them (docs/reference/topics.md)."""
 
+import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from streams.settings import Settings
 
-__all__ = ["Topology"]
+__all__ = ["LogPlace", "Topology"]
+
+EPOCH = re.compile(r"(.+)\.e([1-9][0-9]{0,17})")
+
+
+class LogPlace(NamedTuple):
+    """One log: its origin, its source partition, its epoch, and the audit topic that holds it.
+
+    `epoch` is 0 until an operator forks the log; each fork has a topic of its own (formats §3).
+    """
+
+    origin: str
+    source: str
+    partition: int
+    epoch: int
+    audit: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,18 +77,27 @@ class Topology:
         """Every topic whose partitions are sealed."""
         return (*self.events, self.operations, self.heads)
 
-    def audit(self, source: str) -> str:
-        """The audit topic of a source topic; same partition numbers."""
-        return f"{self.prefix}audit.{source}"
+    def audit(self, source: str, epoch: int = 0) -> str:
+        """The audit topic of a source topic; same partition numbers, in every epoch."""
+        return f"{self.prefix}audit.{source}" + (f".e{epoch}" if epoch else "")
 
     def dead_letters(self, source: str) -> str:
         """Where the sealed events of a source topic go that no reader can use."""
         return f"{self.prefix}dead-letters.{source}"
 
-    def source_of(self, audit_topic: str) -> str:
-        """The inverse of `audit`."""
-        return audit_topic.removeprefix(f"{self.prefix}audit.")
-
-    def origin(self, source: str, partition: int) -> str:
+    def origin(self, source: str, partition: int, epoch: int = 0) -> str:
         """The name of the log of one source partition (formats §3)."""
-        return f"{self.base}/{source}/{partition}"
+        return f"{self.base}/{source}/{partition}" + (f"/e{epoch}" if epoch else "")
+
+    def log(self, source: str, partition: int, epoch: int = 0) -> LogPlace:
+        """The log of one epoch of a source partition."""
+        origin, audit = self.origin(source, partition, epoch), self.audit(source, epoch)
+        return LogPlace(origin, source, partition, epoch, audit)
+
+    def log_of(self, audit_topic: str, partition: int) -> LogPlace:
+        """The log in an audit partition: the inverse of `log`."""
+        name = audit_topic.removeprefix(f"{self.prefix}audit.")
+        found = EPOCH.fullmatch(name)
+        if name not in self.sources and found is not None:
+            return self.log(found[1], partition, int(found[2]))
+        return self.log(name, partition)

@@ -49,11 +49,13 @@ class Verdict(NamedTuple):
         return mine == (other.reason, other.size, other.root, other.offset)
 
     def is_answered(self, origin: str, history: TrustHistory) -> bool:
-        """Whether a sealed note of the operator lets the log go on behind it.
+        """Whether a sealed note of the operator answers it.
 
-        Only a gap can be accepted, by the log's size and the offset it wanted. Everything else
-        ends the log.
+        A gap can be accepted, by the log's size and the offset it wanted, and the log goes on.
+        A fork answers everything: the log has ended, and its next epoch goes on.
         """
+        if history.fork(origin) is not None:
+            return True
         accepted = history.accepted_gap(origin, self.size, self.offset)
         return self.reason == SourceGapError.reason and accepted is not None
 

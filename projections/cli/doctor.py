@@ -13,6 +13,7 @@ from streams.audit.trust import TrustHistory
 from streams.cli.failures import exit_on_failure
 from streams.cli.options import in_directory
 from streams.engine import Engine
+from streams.epochs import logs_there, newest_epochs
 from streams.errors import AttestreamError, SettingsError
 from streams.settings import Settings, load_settings
 
@@ -74,7 +75,7 @@ async def _broker(settings: Settings) -> list[Finding]:
     from streams.app import kafka_connection  # noqa: PLC0415  # optional dependency
 
     connection = kafka_connection(settings)
-    from streams.kafka.engine import cluster_id  # noqa: PLC0415
+    from streams.kafka.engine import KafkaEngine, cluster_id  # noqa: PLC0415
     from streams.kafka.topic_admin import plan_topics  # noqa: PLC0415
     from streams.kafka.topics import TopicOptions, declared_topics, to_do  # noqa: PLC0415
     from streams.topology import Topology  # noqa: PLC0415
@@ -82,7 +83,12 @@ async def _broker(settings: Settings) -> list[Finding]:
     identity = await cluster_id(connection)
     found = [Finding("broker", good=True, says=f"cluster {identity} answers")]
     topology = Topology.of(settings, settings.origin or identity)
-    differences = await plan_topics(connection, declared_topics(topology, TopicOptions()))
+    engine = KafkaEngine(connection, topology)
+    try:
+        declared = declared_topics(topology, TopicOptions(), await newest_epochs(engine))
+    finally:
+        await engine.close()
+    differences = await plan_topics(connection, declared)
     missing = to_do(differences)
     if not differences:
         found.append(Finding("topics", good=True, says="as declared"))
@@ -155,16 +161,19 @@ async def _logs(settings: Settings) -> list[Finding]:
     found: list[Finding] = []
     async with open_engine(settings) as engine:
         history = await _orders(settings, engine)
-        topology = engine.topology
-        for source in topology.sources:
-            for partition in range(await engine.partitions(source)):
-                origin = topology.origin(source, partition)
-                found += [
-                    Finding("logs", good=False, says=f"{origin} stopped: {verdict.sentence}")
-                    for verdict in await kept_verdicts(settings, origin)
-                    if not verdict.is_answered(origin, history)
-                ]
-    return found or [Finding("logs", good=True, says="no verdict keeps a log from being sealed")]
+        async for log in logs_there(engine):
+            origin = log.origin
+            found += [
+                Finding("logs", good=False, says=f"{origin} stopped: {verdict.sentence}")
+                for verdict in await kept_verdicts(settings, origin)
+                if not verdict.is_answered(origin, history)
+            ]
+            if (fork := history.fork(origin)) is not None:
+                says = f"{origin} ended at size {fork.size} by order; {fork.opens} goes on"
+                found.append(Finding("logs", good=None, says=says))
+    if any(finding.good is False for finding in found):
+        return found
+    return [*found, Finding("logs", good=True, says="no verdict keeps a log from being sealed")]
 
 
 async def _orders(settings: Settings, engine: Engine) -> TrustHistory:

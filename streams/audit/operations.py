@@ -91,6 +91,12 @@ class EpochForked:
     topic_id: str
     offset: int
 
+    @property
+    def opens(self) -> str:
+        """The origin of the epoch it opens."""
+        name = parse_log_name(self.origin)
+        return f"{name.deployment}/{name.topic}/{name.partition}/e{self.epoch}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectErased:

@@ -108,6 +108,18 @@ class TrustHistory:
         """The fork that ended a log: its records from the fork's size on are void."""
         return self._forks.get(origin)
 
+    def forks(self, origin: str) -> tuple[EpochForked, ...]:
+        """The forks that follow one another from a log of epoch 0 on, each of the one before.
+
+        Its last one opened the epoch that is sealed now.
+        """
+        found: list[EpochForked] = []
+        at = origin
+        while (fork := self._forks.get(at)) is not None:
+            found.append(fork)
+            at = fork.opens
+        return tuple(found)
+
     def _apply(self, operation: Operation) -> bool:
         match operation:
             case KeyAdded():

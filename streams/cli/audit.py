@@ -15,6 +15,7 @@ from schemas.records import AuditRecord, Checkpoint, Plain, Record
 from streams.audit.checkpoint import open_note
 from streams.audit.note import TrustedKeys
 from streams.cli.failures import exit_on_failure
+from streams.cli.forking import fork
 from streams.cli.opened_logs import Log, engine_as_set, logs_of, open_log
 from streams.cli.operations import accept_gap
 from streams.cli.options import in_directory
@@ -122,6 +123,7 @@ def export(origin: str, out: Path) -> None:
 audit.add_command(prove)
 audit.add_command(consistency)
 audit.add_command(accept_gap, "accept-gap")
+audit.add_command(fork)
 
 
 async def _heads() -> list[dict[str, Any]]:

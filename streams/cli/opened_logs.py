@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from streams.engine import Engine
+from streams.epochs import logs_there
 from streams.errors import SettingsError
 from streams.ports import PartitionReader
 from streams.settings import load_settings
@@ -20,6 +21,7 @@ class Log(NamedTuple):
     source: str
     partition: int
     reader: PartitionReader
+    epoch: int = 0
 
 
 @asynccontextmanager
@@ -47,13 +49,13 @@ async def open_log(origin: str) -> AsyncIterator[tuple[Engine, Log]]:
 
 
 async def logs_of(engine: Engine) -> AsyncIterator[Log]:
-    """Every log of a deployment; each reader is closed when the next one is asked for."""
-    topology = engine.topology
-    for source in topology.sources:
-        topic = topology.audit(source)
-        for partition in range(await engine.partitions(topic)):
-            reader = engine.reader(topic, partition)
-            try:
-                yield Log(topology.origin(source, partition), source, partition, reader)
-            finally:
-                await reader.close()
+    """Every log of a deployment, of every epoch; readers are closed as the next one is asked for.
+
+    Partitions whose log was not forked have an empty one in the topics of later epochs.
+    """
+    async for origin, source, partition, epoch, topic in logs_there(engine):
+        reader = engine.reader(topic, partition)
+        try:
+            yield Log(origin, source, partition, reader, epoch)
+        finally:
+            await reader.close()

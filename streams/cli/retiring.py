@@ -56,6 +56,11 @@ async def _retirement(engine: Engine, history: TrustHistory, retired: Vkey) -> K
     _require_retirable(history, retired)
     heads, problems = [], []
     async for log in logs_of(engine):
+        fork = history.fork(log.origin)
+        if fork is not None:
+            # No checkpoint of it will bear another line: it ended where the operator said.
+            heads.append(CheckpointText(log.origin, fork.size, fork.root))
+            continue
         newest = await newest_checkpoint(log.reader)
         if newest is None:
             continue

@@ -10,6 +10,7 @@ import click
 
 from streams.app import kafka_connection
 from streams.cli.failures import exit_on_failure
+from streams.epochs import newest_epochs
 from streams.errors import SettingsError
 from streams.settings import Settings, load_settings
 from streams.topology import Topology
@@ -77,9 +78,8 @@ async def _plan(partitions: int | None, replication: int | None) -> "list[Differ
     from streams.kafka.topic_admin import plan_topics  # noqa: PLC0415  # optional dependency
 
     settings = _settings()
-    return await plan_topics(
-        kafka_connection(settings), _declared(settings, partitions, replication)
-    )
+    declared = await _declared(settings, partitions, replication)
+    return await plan_topics(kafka_connection(settings), declared)
 
 
 async def _apply(partitions: int | None, replication: int | None) -> "list[Difference]":
@@ -88,7 +88,7 @@ async def _apply(partitions: int | None, replication: int | None) -> "list[Diffe
 
     settings = _settings()
     connection = kafka_connection(settings)
-    declared = _declared(settings, partitions, replication)
+    declared = await _declared(settings, partitions, replication)
     planned = await plan_topics(connection, declared)
     for difference in planned:
         if difference.kind in {"missing", "partitions", "setting"}:
@@ -108,13 +108,20 @@ def _settings() -> Settings:
     return settings
 
 
-def _declared(
+async def _declared(
     settings: Settings, partitions: int | None, replication: int | None
 ) -> "list[DeclaredTopic]":
+    """As declared, the topics of epochs that were opened among them."""
+    from streams.kafka.engine import KafkaEngine  # noqa: PLC0415  # optional dependency
     from streams.kafka.topics import TopicOptions, declared_topics  # noqa: PLC0415
 
     topology = Topology.of(settings, settings.origin or "")
-    return declared_topics(topology, TopicOptions(partitions, replication))
+    engine = KafkaEngine(kafka_connection(settings), topology)
+    try:
+        epochs = await newest_epochs(engine)
+    finally:
+        await engine.close()
+    return declared_topics(topology, TopicOptions(partitions, replication), epochs)
 
 
 def _finish(differences: "list[Difference]", *, as_json: bool) -> None:

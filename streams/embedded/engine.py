@@ -18,6 +18,7 @@ from streams.embedded.partitions import (
 )
 from streams.embedded.sink import EmbeddedEventSink
 from streams.engine import EventSink, PartitionName
+from streams.epochs import newest_epoch
 from streams.errors import NotOwnerError
 from streams.settings import Settings
 from streams.topology import Topology
@@ -148,11 +149,18 @@ class EmbeddedEngine:
         """How many partitions a topic has, 0 where there is no such topic."""
         return self._database.partitions(topic)
 
+    async def open_epoch(self, source: str, epoch: int) -> None:
+        """A table a partition, as in every audit topic."""
+        count = self._database.partitions(source)
+        await self._database.ensure_topic(self._topology.audit(source, epoch), count, audit=True)
+
     async def _declare_topics(self) -> None:
         for source in self._topology.sources:
             count = max(1, self._database.partitions(source))
             await self._database.ensure_topic(source, count)
-            await self._database.ensure_topic(self._topology.audit(source), count, audit=True)
+            for epoch in range(await newest_epoch(self, source) + 1):
+                audit = self._topology.audit(source, epoch)
+                await self._database.ensure_topic(audit, count, audit=True)
             if source in self._topology.events:
                 await self._database.ensure_topic(self._topology.dead_letters(source), count)
         count = self._database.partitions(self._topology.alerts)

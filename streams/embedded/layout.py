@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 APPLICATION_ID = 0x61747374  # "atst", in the file's header
-FORMAT = 1  # `user_version`, in the file's header
+FORMAT = 2  # `user_version`, in the file's header
 PAGE_BYTES = 8192
 TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
@@ -41,7 +41,7 @@ TABLES = {
     "UNIQUE (topic, partition))",
     "positions": "CREATE TABLE positions (role TEXT NOT NULL, partition_id INTEGER NOT NULL, "
     "owner INTEGER NOT NULL, next_offset INTEGER, size INTEGER, root BLOB, "
-    "PRIMARY KEY (role, partition_id))",
+    "epoch INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (role, partition_id))",
 }
 
 NAME_LENGTH = struct.Struct(">I")

@@ -166,7 +166,7 @@ class EmbeddedSourcePartition(EmbeddedPartitionReader):
 
         def ask(connection: sqlite3.Connection) -> Posted | None:
             found = connection.execute(
-                "SELECT next_offset, size, root FROM positions "
+                "SELECT next_offset, size, root, epoch FROM positions "
                 "WHERE role = ? AND partition_id = ? AND next_offset IS NOT NULL",
                 (self._role, self._state(connection).id),
             )
@@ -174,7 +174,7 @@ class EmbeddedSourcePartition(EmbeddedPartitionReader):
             if row is None:
                 return None
             posted = Posted(*row)
-            if (type(posted.offset), type(posted.size), type(posted.root)) != (int, int, bytes):
+            if tuple(map(type, posted)) != (int, int, bytes, int):
                 raise SourceUnreadableError(
                     f"{self._database.path} is damaged: the posted position of {self._name()}"
                 )
@@ -188,7 +188,7 @@ class EmbeddedSourcePartition(EmbeddedPartitionReader):
         def put(connection: sqlite3.Connection) -> None:
             self._check_owner(connection)
             connection.execute(
-                "UPDATE positions SET next_offset = ?, size = ?, root = ? "
+                "UPDATE positions SET next_offset = ?, size = ?, root = ?, epoch = ? "
                 "WHERE role = ? AND partition_id = ?",
                 (*posted, self._role, self._state(connection).id),
             )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from streams.engine import EventSink, Ownership, PartitionName
-from streams.errors import NotOwnerError, TransientError
+from streams.errors import NotOwnerError, SettingsError, TransientError
 from streams.kafka.connection import KafkaConnection
 from streams.kafka.link import KafkaLink
 from streams.kafka.membership import GroupMembership, TopicPartition
@@ -16,6 +16,8 @@ from streams.kafka.producer import KafkaEventSink
 from streams.kafka.reader import KafkaPartitionReader
 from streams.kafka.requests import MembersRequest, TopicRequest
 from streams.kafka.source import KafkaSourcePartition
+from streams.kafka.topic_admin import apply_plan, plan_topics
+from streams.kafka.topics import TopicOptions, declared_topics
 from streams.kafka.writer import KafkaPartitionWriter
 from streams.telemetry.logs import get_log
 from streams.topology import Topology
@@ -130,6 +132,24 @@ class KafkaEngine:
                 return 0
 
         return await self._link.retrying(f"asking for the partitions of {topic}", count)
+
+    async def open_epoch(self, source: str, epoch: int) -> None:
+        """The topic as declared, with as many partitions as its source has now."""
+        partitions = await self.partitions(source)
+        if not partitions:
+            raise SettingsError([f"topic {source} does not exist: make it again first"])
+        name, options = self._topology.audit(source, epoch), TopicOptions(partitions)
+        declared = [
+            topic._replace(follows=None, partitions=partitions, grow_to=partitions)
+            for topic in declared_topics(self._topology, options, {source: epoch})
+            if topic.name == name
+        ]
+        planned = await plan_topics(self._connection, declared)
+        refused = [*planned, *await apply_plan(self._connection, planned)]
+        if problems := [
+            f"{one.topic}: {one.sentence}" for one in refused if one.kind == "refused"
+        ]:
+            raise SettingsError(problems)
 
     async def peers(self, role: str) -> list[str]:
         """The URLs of all members of the role's group."""

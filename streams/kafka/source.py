@@ -1,7 +1,7 @@
 """A source partition this process owns: its reader, and the position posted for it.
 
 The posted position is the group's committed offset; its metadata is the log's size and root at
-it, `<size> <root in lower-case hex>`.
+it, `<size> <root in lower-case hex>`, and behind that ` e<n>` from epoch 1 on.
 """
 
 import re
@@ -16,7 +16,7 @@ from streams.ports import Bounds, Fetched, Posted, TopicFacts
 
 __all__ = ["KafkaSourcePartition"]
 
-POSTED = re.compile(r"(0|[1-9][0-9]{0,18}) ([0-9a-f]{64})")
+POSTED = re.compile(r"(0|[1-9][0-9]{0,18}) ([0-9a-f]{64})(?: e([1-9][0-9]{0,17}))?")
 
 
 class KafkaSourcePartition:
@@ -86,11 +86,12 @@ class KafkaSourcePartition:
                 f"the position of group {group} in {self.topic}/{self.partition} carries "
                 f"{metadata[:80]!r}, not a size and a root: its offsets were set by someone else"
             )
-        return Posted(offset, int(found[1]), bytes.fromhex(found[2]))
+        return Posted(offset, int(found[1]), bytes.fromhex(found[2]), int(found[3] or 0))
 
     async def post(self, posted: Posted) -> None:
         """Commit to the group; see the port."""
-        text = f"{posted.size} {posted.root.hex()}"
+        epoch = f" e{posted.epoch}" if posted.epoch else ""
+        text = f"{posted.size} {posted.root.hex()}{epoch}"
         await self._membership.commit(self._owned(), self._tp, posted.offset, text)
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ asks the cluster and carries a plan out. Nothing is ever deleted.
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import yaml
@@ -81,8 +82,13 @@ class Difference(NamedTuple):
     settings: tuple[tuple[str, str], ...] = ()
 
 
-def declared_topics(topology: Topology, options: TopicOptions) -> list[DeclaredTopic]:
-    """The declaration with this deployment's names, every topic behind the one it follows."""
+def declared_topics(
+    topology: Topology, options: TopicOptions, epochs: Mapping[str, int] = MappingProxyType({})
+) -> list[DeclaredTopic]:
+    """The declaration with this deployment's names, every topic behind the one it follows.
+
+    `epochs`: of source topics, the number of the newest epoch of their audit topics; 0 if absent.
+    """
     rows = yaml.safe_load(files("streams.kafka").joinpath("topics.yaml").read_text("utf-8"))
     by_kind = {row["is"]: row for row in rows["topics"]}
     names = {
@@ -99,7 +105,9 @@ def declared_topics(topology: Topology, options: TopicOptions) -> list[DeclaredT
         for kind in names
     ]
     for source in topology.sources:
-        declared.append(_declared(topology.audit(source), by_kind["audit"], source, options))
+        for epoch in range(epochs.get(source, 0) + 1):
+            audit = topology.audit(source, epoch)
+            declared.append(_declared(audit, by_kind["audit"], source, options))
         if source in topology.events:
             letters = topology.dead_letters(source)
             declared.append(_declared(letters, by_kind["dead_letters"], source, options))

@@ -14,6 +14,7 @@ __all__ = [
     "EMBEDDING_DROPPED",
     "EMBEDDING_PROCESSED",
     "EMBEDDING_QUEUE",
+    "LOG_EPOCH",
     "PARTITION_STOPPED",
     "PARTITION_WAITING",
     "PROJECTION_LAG",
@@ -52,6 +53,11 @@ SOURCE_LAG = Gauge(
 )
 SIGN_DURATION = Histogram(
     "attestream_sign_duration_seconds", "Time of one signature", buckets=_FAST
+)
+LOG_EPOCH = Gauge(
+    "attestream_log_epoch",
+    "Which epoch of the partition's log is sealed here: how often an operator forked it",
+    ["topic", "partition"],
 )
 PARTITION_STOPPED = Gauge(
     "attestream_partition_stopped",

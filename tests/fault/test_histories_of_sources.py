@@ -6,7 +6,7 @@ no two signed texts of one origin contradict each other: the laws look at every 
 
 import asyncio
 
-from streams.ports import NewRecord
+from streams.ports import NewRecord, Posted
 from tests.fault.simulator.actions import PRODUCER
 from tests.fault.simulator.scene import Scene, on_stage
 
@@ -290,31 +290,6 @@ async def test_markers_that_retention_passed_hide_no_record_behind_its_new_start
 
 
 @on_stage
-async def test_a_fork_ends_the_log_for_good(scene: Scene) -> None:
-    await scene.start()
-    scene.produce(2)
-    await scene.sealed()
-    scene.fork(2)
-    assert await scene.stops() == "forked"
-    scene.produce(3)
-    await scene.restart()
-    assert await scene.stops() == "forked"
-    await asyncio.sleep(MINUTE_S)
-    assert len(scene.log.laws.leaves) == 2
-
-
-@on_stage
-async def test_a_fork_ends_a_stopped_log_as_well(scene: Scene) -> None:
-    await scene.start()
-    scene.produce(2)
-    await scene.sealed()
-    scene.cut_source(1)
-    assert await scene.stops() == "source_changed"
-    scene.fork(1)
-    await scene.until(lambda: (scene.stopped() or "").startswith("forked"), "forked")
-
-
-@on_stage
 async def test_a_verdict_that_cannot_be_kept_yet_is_kept_later(scene: Scene) -> None:
     await scene.start()
     scene.produce(2)
@@ -358,7 +333,8 @@ async def test_a_position_behind_markers_is_taken_back_where_records_stand_now(
     scene.cut_source(1, regrow=3)
     scene.world.network.unreachable = {"records", "records commit"}
     await scene.restart()
-    await scene.until(lambda: scene.log.group.posted == (1, 1, scene.log.laws.roots[1]), "back")
+    back = Posted(1, 1, scene.log.laws.roots[1])
+    await scene.until(lambda: scene.log.group.posted == back, "back")
     scene.kill()
     scene.trim(2)
     scene.world.network.unreachable = set()

@@ -1,7 +1,7 @@
 """What happens to a world from outside: producers, retention, operators, and damage."""
 
 from streams.anchors import AnchorStore
-from streams.audit.operations import GapAccepted
+from streams.audit.operations import EpochForked, GapAccepted
 from streams.ports import NewRecord
 from tests.fault.simulator.adapters import immediate
 from tests.fault.simulator.workers import Deployment, Worker
@@ -12,6 +12,7 @@ __all__ = ["Actions"]
 STORE_CALLS = {"claim", "anchor", "objects"}
 START_MS = 1_700_000_000_000
 PRODUCER = 1
+FORKED = {"source_changed", "rollback", "identity", "broken"}  # stops that nothing else ends
 
 
 class Actions:
@@ -47,13 +48,13 @@ class Actions:
     def damage(self) -> None:
         """Something that a sealer must notice, with records around it."""
         chance, damages = self._world.chance, self._world.mix.damages
-        for d in self._world.deployments:
+        for d in self._world.logs:
             if chance.random() < 0.5:
                 self.records(d)
         self._do(chance.choices(list(damages), list(damages.values()))[0])
 
     def _do(self, name: str) -> None:
-        d = self._world.chance.choice(self._world.deployments)
+        d = self._world.chance.choice(self._world.logs)
         self._world.say(f"world: {name}")
         getattr(self, name)(d)
         self._world.say(f"    source {d.source.bounds()}, audit {d.audit.bounds()}")
@@ -111,8 +112,9 @@ class Actions:
         """Leadership moves, and nothing is lost."""
         d.source.elect()
 
-    def operate(self, d: Deployment) -> bool:
-        """The operator answers a standing gap, aborts what hangs; whether there was anything."""
+    def operate(self, root: Deployment) -> bool:
+        """The operator aborts what hangs, accepts gaps, forks; whether there was anything."""
+        d = root.open
         if d.audit.end < d.audit.high_watermark and d.coordinator.is_idle:
             self._world.say("operator: aborts what hangs")
             d.coordinator.abort_hanging()
@@ -128,7 +130,26 @@ class Actions:
                 d.history.apply(gap)
                 d.laws.accepted_gap(verdict.offset, left)
                 return True
-        return False
+        return self._forks(root)
+
+    def _forks(self, root: Deployment) -> bool:
+        """The operator forks what stopped for good, at what the log has signed."""
+        d, reason = root.open, self._world.reason(root)
+        if not self._world.mix.forks or reason not in FORKED:
+            return False
+        size = d.laws.signed_size
+        fork = EpochForked(
+            origin=d.origin,
+            size=size,
+            root=d.laws.roots[size],
+            epoch=len(root.later) + 1,
+            cluster_id="cluster",
+            topic_id=d.source.topic_id,
+            offset=d.source.start if reason == "identity" else d.laws.first_unsealed(size),
+        )
+        self._world.say(f"operator: forks {d.origin} at {size}, from offset {fork.offset} on")
+        self._world.fork(d, fork)
+        return True
 
     # Processes
 
@@ -175,11 +196,7 @@ class Actions:
         """The topic is deleted and made again, under the same name."""
         if d.laws.has_begun:
             self._source_changed(d, "recreated")
-            d.source.cut(0)
-            d.source.start = 0
-            d.source.cut(0)
-            d.source.epoch = 0
-            d.source.topic_id += "'"
+            d.source.recreate()
             d.laws.truth.clear()
             self.records(d, self._world.chance.randrange(7))
 

@@ -67,7 +67,7 @@ def run_history(seed: int, mix: str, trace: Callable[[str], None] | None = None)
         violation=violation,
         hit=world.network.hit,
         steps=world.loop.steps,
-        leaves=sum(len(d.laws.leaves) for d in world.deployments),
+        leaves=sum(len(d.laws.leaves) for d in world.logs),
         signed=world.deployments[0].laws.signatures.count,
         stops=history.stops,
     )
@@ -85,7 +85,7 @@ class _History:
     async def run(self) -> None:
         world, actions = self._world, self._actions
         world.build()
-        world.network.retention = lambda: actions.trim(world.deployments[0])
+        world.network.retention = lambda: actions.trim(world.logs[0])
         for d in world.deployments:
             actions.begin(d)
         housekeeping = asyncio.create_task(self._expire_members())
@@ -145,8 +145,8 @@ class _History:
                 break
             await asyncio.sleep(0.5)
         world.say("the end is judged")
-        for d in world.deployments:
-            is_stopped = world.is_stopped(d)
+        for root in world.deployments:
+            is_stopped, d = world.is_stopped(root), root.open
             self.stops += is_stopped
             d.laws.check_end(d.audit.readable(), is_stopped=is_stopped)
 
@@ -159,10 +159,10 @@ class _History:
         """Perhaps retention passes all that was sealed long ago; then start on other machines."""
         world, actions = self._world, self._actions
         if world.chance.random() < IDLES:
-            for d in world.deployments:
+            for d in world.logs:
                 actions.leave_markers(d)
             await asyncio.sleep(IDLE_S)
-            for d in world.deployments:
+            for d in world.logs:
                 actions.trim_all_sealed(d)
         world.say("all start elsewhere")
         world.restarts = False
@@ -170,7 +170,7 @@ class _History:
         if self._when == DOWN:
             actions.damage()
         world.start_all()
-        for d in world.deployments:
+        for d in world.logs:
             actions.records(d)
 
 

@@ -165,6 +165,15 @@ class LogLaws:
         """The first source offset behind the last leaf."""
         return self.leaves[-1].source_offset + 1 if self.leaves else self.first or 0
 
+    def first_unsealed(self, size: int) -> int:
+        """The first offset of a source record that is none of the first `size` leaves."""
+        sealed = {leaf.source_offset: leaf for leaf in self.leaves[:size]}
+        first = max(self.first or 0, self.source.start)
+        for record in self.source.readable(first):
+            if sealed.get(record.offset) != leaf_of(record):
+                return record.offset
+        return max(first, self.source.end)
+
     # The log
 
     def decided(self, rows: Sequence[Record]) -> None:

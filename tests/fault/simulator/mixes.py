@@ -31,7 +31,10 @@ FAULTY = Weather(write_faults=0.06, read_faults=0.02, sign_faults=0.05, interrup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """Weights of what happens, and of damages; with an operator who does what a stop asks for."""
+    """Weights of what happens, and of damages; with an operator who does what a stop asks for.
+
+    `forks`: that operator forks a log that nothing else lets go on.
+    """
 
     actions: Mapping[str, float] = field(default_factory=lambda: BASE)
     damages: Mapping[str, float] = field(default_factory=dict)
@@ -40,6 +43,7 @@ class Mix:
     twin: bool = False
     table: bool = False  # one cell of the table a history, by its seed
     has_operator: bool = False
+    forks: bool = False
 
 
 MIXES: dict[str, Mix] = {
@@ -74,4 +78,9 @@ MIXES: dict[str, Mix] = {
         actions=BASE | {"trim": 3.0}, damages={"cut_audit": 0.8}, has_operator=True
     ),
     "audit and source cut": Mix(damages={"cut_audit": 0.6, "cut_source": 0.6}),
+    "cut, forks": Mix(damages={"cut_source": 0.7}, has_operator=True, forks=True),
+    "recreated, forks": Mix(damages={"recreate_source": 0.5}, has_operator=True, forks=True),
+    "audit and source cut, forks": Mix(
+        damages={"cut_audit": 0.6, "cut_source": 0.6}, has_operator=True, forks=True
+    ),
 }

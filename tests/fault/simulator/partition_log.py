@@ -117,6 +117,13 @@ class PartitionLog:
                     self._open.setdefault(entry.producer, []).append(len(self._entries) - 1)
         self._told, self.on_readable = self.end, listener
 
+    def recreate(self) -> None:
+        """The topic is deleted and made again, under the same name."""
+        self.start = 0
+        self.cut(0)
+        self.epoch = 0
+        self.topic_id += "'"
+
     def take_away(self, offset: int) -> None:
         """Compaction: a record inside the log is gone."""
         self._entries[offset] = _Entry(None, None, epoch=self._entries[offset].epoch)

@@ -61,8 +61,17 @@ class Scene:
         self.world.may_sign = asyncio.Event()
         self.world.may_sign.set()
         self.world.build()
-        self.log = self.world.deployments[0]
         self._serial = 0
+
+    @property
+    def log(self) -> Deployment:
+        """With the log of the open epoch."""
+        return self.first.open
+
+    @property
+    def first(self) -> Deployment:
+        """With the log of the first epoch."""
+        return self.world.deployments[0]
 
     @property
     def may_sign(self) -> asyncio.Event:
@@ -72,7 +81,7 @@ class Scene:
 
     async def start(self, slot: int = 0, *, log: Deployment | None = None) -> Worker:
         """Start a process; it is under way when this returns."""
-        deployment = log or self.log
+        deployment = log or self.first
         self.world.start(deployment, slot)
         await asyncio.sleep(0.5)
         return self.world.workers[f"{self.world.deployments.index(deployment)}.{slot}"]
@@ -128,20 +137,27 @@ class Scene:
         self.note_gap(size, expected, left)
         self.log.laws.accepted_gap(expected, left)
 
-    def fork(self, size: int) -> None:
-        """The operator ends the log at a size."""
+    def recreate_source(self, regrow: int = 0) -> None:
+        """The topic is deleted and made again, under the same name."""
+        d = self.log
+        d.laws.damages.add("recreated")
+        d.source.recreate()
+        d.laws.truth.clear()
+        self.produce(regrow)
+
+    def fork(self, size: int, offset: int, *, topic_id: str = "") -> None:
+        """The operator ends the log at a size; the next epoch begins at a source offset."""
         log = self.log
         fork = EpochForked(
             origin=log.origin,
             size=size,
             root=log.laws.roots[size],
-            epoch=1,
+            epoch=len(self.first.later) + 1,
             cluster_id="cluster",
-            topic_id=log.source.topic_id,
-            offset=0,
+            topic_id=topic_id or log.source.topic_id,
+            offset=offset,
         )
-        log.history.apply(fork)
-        log.laws.damages.add("forked")
+        self.world.fork(log, fork)
 
     def note_gap(self, size: int, expected: int, left: int) -> None:
         """A note is sealed, of whatever use."""

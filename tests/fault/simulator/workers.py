@@ -7,10 +7,11 @@ a keeper of anchors as the archive is one.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from streams.anchors import AnchorStore
+from streams.audit.operations import EpochForked
 from streams.audit.trust import TrustHistory
 from streams.errors import NotOwnerError, ObjectExistsError, OutcomeUnknownError, TransientError
 from streams.jobs import PartitionJobs
@@ -43,7 +44,10 @@ HALVES_END_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One source partition, its audit partition, the group of its sealers, and their laws."""
+    """One source partition, its audit partition, the group of its sealers, and their laws.
+
+    `later`: the same with the log of each epoch that an operator's fork opened, in order.
+    """
 
     origin: str
     source: PartitionLog
@@ -56,6 +60,13 @@ class Deployment:
     history: TrustHistory
     trust: Callable[[LogLaws, TrustHistory], Trust]
     limits: SealerLimits
+    fork: EpochForked | None = None
+    later: "list[Deployment]" = field(default_factory=list)
+
+    @property
+    def open(self) -> "Deployment":
+        """With the log of the epoch that is open."""
+        return self.later[-1] if self.later else self
 
 
 class Worker:
@@ -64,6 +75,7 @@ class Worker:
     def __init__(self, deployment: Deployment, name: str, clock: SimulatedClock) -> None:
         self.process = Process(name)
         self.deployment = deployment
+        self._at = deployment  # with the epoch that it seals
         self.stopped: str | None = None
         self._clock = clock
         self._health = _PagingHealth(self)
@@ -91,7 +103,7 @@ class Worker:
     def page(self, reason: str, why: str) -> None:
         """The sealer of this process is stopped by a verdict."""
         self.stopped = f"{reason}: {why}"
-        d = self.deployment
+        d = self._at
         d.network.say(f"{self.process.name} stops: {self.stopped}")
         epoch = self._writers[-1].epoch if self._writers else None
         confirmed = self._writers[-1].is_confirmed if self._writers else False
@@ -105,7 +117,7 @@ class Worker:
     def resumed(self) -> None:
         """It is sealing; told more than once."""
         began_at, self._began_at = self._began_at, None
-        d = self.deployment
+        d = self._at
         if began_at is not None and self._writers[-1].epoch == d.coordinator.epoch:
             d.laws.resumed(began_at)
 
@@ -137,18 +149,25 @@ class Worker:
     def _make_writer(self) -> PartitionWriter:
         tenure = self._tenure
         if tenure and tenure.must_ask:
-            self.deployment.laws.blame("fenced, and started again without asking the group")
+            self._at.laws.blame("fenced, and started again without asking the group")
 
         def fenced() -> None:
             if tenure is not None:
                 tenure.must_ask = tenure.can_ask
 
-        d = self.deployment
+        d = self._at
         self._writers.append(SimulatedWriter(d.coordinator, d.network, fenced))
         return self._writers[-1]
 
     async def _seal(self, _topic: str, _partition: int) -> None:
-        d = self.deployment
+        """As `streams.app.SealingService`: one epoch after the other."""
+        while True:
+            root = self.deployment
+            self._at = [root, *root.later][len(root.history.forks(root.origin))]
+            if not await self._seal_epoch(self._at):
+                return
+
+    async def _seal_epoch(self, d: Deployment) -> bool:
         assert self._tenure is not None
         source = SimulatedSource(d.source, d.network, d.group, self._tenure)
         world = LogWorld(
@@ -158,15 +177,18 @@ class Worker:
             make_writer=self._make_writer,
             anchors=AnchorStore(d.objects, retain_days=1),
             trust=d.trust(d.laws, d.history),
+            fork=d.fork,
         )
+        sealer = PartitionSealer(world, d.limits, self._health, self._clock)
         try:
-            await PartitionSealer(world, d.limits, self._health, self._clock).run()
+            await sealer.run()
         except NotOwnerError as error:
             raise AssertionError("the sealer did not let go") from error
         finally:
             tasks = d.network.loop.tasks_of(self.process)
             halves = [task for task in tasks if "PartitionSealer._" in repr(task.get_coro())]
             d.network.loop.later(HALVES_END_S, self._check_ended, halves)
+        return sealer.is_forked
 
     def _check_ended(self, halves: list[asyncio.Task[Any]]) -> None:
         if self.process.is_running and any(not half.done() for half in halves):
@@ -177,6 +199,9 @@ class Worker:
         archiver = Archiver(AnchorStore(d.objects, retain_days=1), d.origin)
         while True:
             await asyncio.sleep(d.network.chance.uniform(*ANCHORS_S))
+            if d is not self.deployment.open:
+                d = self.deployment.open
+                archiver = Archiver(AnchorStore(d.objects, retain_days=1), d.origin)
             try:
                 await archiver.archive(await d.network.read("tail", d.audit.readable))
             except (NoAnswerError, ObjectExistsError, OutcomeUnknownError, TransientError):

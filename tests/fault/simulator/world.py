@@ -4,7 +4,7 @@ Everything is drawn from the seed and the name of the mix, so a history can be r
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from schemas.records import Record
 from streams.anchors import Claim
 from streams.audit.note import TrustedKeys, Vkey
+from streams.audit.operations import EpochForked
 from streams.audit.trust import TrustHistory
 from streams.ports import Posted
 from streams.sealer import SealerLimits
@@ -37,6 +38,7 @@ from tests.support.memory_objects import MemoryObjectStore
 __all__ = ["WORKERS", "World"]
 
 BASE_NAME, TOPIC = "simulated.example", "authz.decisions"
+ORIGIN = f"{BASE_NAME}/{TOPIC}/0"
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x09" * 32)
 WORKERS = 2
 LIMITS = SealerLimits(records_max=3, tail_records_max=7)
@@ -82,33 +84,19 @@ class World:
 
     def build(self) -> None:
         """The servers' side, and nobody who asks them yet."""
-        origin = f"{BASE_NAME}/{TOPIC}/0"
         signatures = Signatures(self.blame)
         key = SimulatedSigner(KEY, self.network, lambda _message: None)
         vkeys = [Vkey(BASE_NAME, key.algorithm, key.public_key)]
         for number in range(2 if self.mix.twin else 1):
             source = PartitionLog(TOPIC, topic_id=f"source-{number}")
             audit = PartitionLog(f"audit.{TOPIC}", topic_id=f"audit-{number}")
-            laws = LogLaws(
-                origin=origin,
-                source=source,
-                keys=TrustedKeys(vkeys),
-                signatures=signatures,
-                tail_max=LIMITS.tail_records_max,
-                blame=self.blame,
-                has_twin=self.mix.twin,
-                archived=lambda origin=origin: archived_size(self.store, origin),  # type: ignore[misc]
-                claimed=lambda topic_id=audit.topic_id: self._claimed(origin, topic_id),  # type: ignore[misc]
-            )
-            coordinator = Coordinator(audit, self.loop, self.network.chance)
-            group = Group(TOPIC, self.loop, self.network.chance)
-            self._obey(laws, source, coordinator, group)
+            laws = self._laws(ORIGIN, source, audit, signatures)
             deployment = Deployment(
-                origin=origin,
+                origin=ORIGIN,
                 source=source,
                 audit=audit,
-                coordinator=coordinator,
-                group=group,
+                coordinator=Coordinator(audit, self.loop, self.network.chance),
+                group=Group(TOPIC, self.loop, self.network.chance),
                 laws=laws,
                 network=self.network,
                 objects=SimulatedObjects(self.store, self.network),
@@ -118,7 +106,45 @@ class World:
                 ),
                 limits=LIMITS,
             )
+            self._obey(deployment, deployment)
             self.deployments.append(deployment)
+
+    def fork(self, d: Deployment, fork: EpochForked) -> None:
+        """The operator's order is sealed: the open epoch of a deployment has ended."""
+        root = next(one for one in self.deployments if one.open is d)
+        d.laws.damages.add("forked")
+        topic, number = f"audit.{TOPIC}.e{fork.epoch}", self.deployments.index(root)
+        audit = PartitionLog(topic, topic_id=f"audit-{number}.e{fork.epoch}")
+        laws = self._laws(fork.opens, d.source, audit, Signatures(self.blame))
+        laws.source_lost(0, d.source.readable(d.source.start))
+        later = replace(
+            root,
+            origin=fork.opens,
+            audit=audit,
+            coordinator=Coordinator(audit, self.loop, self.network.chance),
+            laws=laws,
+            fork=fork,
+            later=[],
+        )
+        root.later.append(later)
+        self._obey(root, later)
+        root.history.apply(fork)
+
+    def _laws(
+        self, origin: str, source: PartitionLog, audit: PartitionLog, signatures: Signatures
+    ) -> LogLaws:
+        key = SimulatedSigner(KEY, self.network, lambda _message: None)
+        return LogLaws(
+            origin=origin,
+            source=source,
+            keys=TrustedKeys([Vkey(BASE_NAME, key.algorithm, key.public_key)]),
+            signatures=signatures,
+            tail_max=LIMITS.tail_records_max,
+            blame=self.blame,
+            has_twin=self.mix.twin,
+            archived=lambda: archived_size(self.store, origin),
+            claimed=lambda: self._claimed(origin, audit.topic_id),
+        )
 
     def start(self, deployment: Deployment, slot: int) -> None:
         """Start a process where there is none that lives."""
@@ -132,6 +158,11 @@ class World:
         self.processes.append(worker.process)
         self.say(f"{name} starts")
         self.loop.spawn(worker.process, worker.run())
+
+    @property
+    def logs(self) -> list[Deployment]:
+        """Every deployment with its open epoch."""
+        return [d.open for d in self.deployments]
 
     def start_all(self) -> None:
         for deployment in self.deployments:
@@ -166,7 +197,7 @@ class World:
 
     def aftermath(self, kind: str, process: Process) -> None:
         """What follows a fault of a write."""
-        for d in self.deployments:
+        for d in self.logs:
             d.laws.check(d.audit.readable())
         worker = next((w for w in self.workers.values() if w.process is process), None)
         if worker is None or kind == "retry":
@@ -185,9 +216,18 @@ class World:
             if w.deployment is deployment and w.process.is_running
         )
 
+    def reason(self, deployment: Deployment) -> str | None:
+        """Why a deployment is stopped, None where it is not."""
+        stopped = [
+            w.stopped.partition(":")[0]
+            for w in self.workers.values()
+            if w.deployment is deployment and w.process.is_running and w.stopped
+        ]
+        return stopped[0] if stopped else None
+
     def is_settled(self) -> bool:
         return all(
-            (d.laws.is_sealed and d.coordinator.is_idle) or self.is_stopped(d)
+            (d.open.laws.is_sealed and d.open.coordinator.is_idle) or self.is_stopped(d)
             for d in self.deployments
         )
 
@@ -204,20 +244,24 @@ class World:
 
         return SimulatedSigner(KEY, self.network, recorded)
 
-    def _obey(
-        self, laws: LogLaws, source: PartitionLog, coordinator: Coordinator, group: Group
-    ) -> None:
+    def _obey(self, root: Deployment, at: Deployment) -> None:
+        laws, coordinator = at.laws, at.coordinator
+
         def decided(rows: list[Record]) -> None:
             laws.decided(rows)
             first, last = (rows[0].offset, rows[-1].offset) if rows else (0, -1)
             sizes = f"{len(laws.leaves)} leaves, {laws.signed_size} of them signed"
-            self.say(f"committed: audit offsets {first} to {last}, now {sizes}")
+            self.say(f"{laws.origin} committed: offsets {first} to {last}, now {sizes}")
 
         def accepted(new: Posted, old: Posted | None) -> None:
-            self.say(f"posted: offset {new.offset}, size {new.size}")
-            laws.accepted(new, old, is_late=self.network.is_late)
+            self.say(f"posted: offset {new.offset}, size {new.size}, epoch {new.epoch}")
+            if old is not None and old.epoch > new.epoch and not self.network.is_late:
+                self.blame(f"a position of epoch {new.epoch} is posted over one of {old.epoch}")
+            before = old if old is not None and old.epoch == new.epoch else None
+            of = [root, *root.later][new.epoch].laws
+            of.accepted(new, before, is_late=self.network.is_late)
 
-        source.on_readable = laws.produced
+        at.source.on_readable = laws.produced
         coordinator.decided = decided
         coordinator.marker_s = self.network.marker_s
-        group.accepted = accepted
+        at.group.accepted = accepted

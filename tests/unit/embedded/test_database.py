@@ -93,7 +93,7 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_was(tmp_path: P
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("PRAGMA user_version=2", "has format 2, this release reads format 1"),
+        ("PRAGMA user_version=1", "has format 1, this release reads format 2"),
         ("DROP TABLE positions", "is damaged: its table positions is not as it was"),
         ("DELETE FROM identity", "is damaged: its identity is gone"),
         ("ALTER TABLE topics ADD COLUMN note TEXT", "is damaged: its table topics"),

@@ -86,7 +86,7 @@ def test_a_gap_is_answered_by_its_own_note_alone(
     assert not GAP._replace(reason="rollback").is_answered(ORIGIN, history)
 
 
-def test_a_fork_answers_nothing_it_ends() -> None:
+def test_a_fork_answers_whatever_stopped_the_log_it_ends() -> None:
     history = TrustHistory()
     history.apply(
         EpochForked(
@@ -99,7 +99,8 @@ def test_a_fork_answers_nothing_it_ends() -> None:
             offset=0,
         )
     )
-    assert not GAP.is_answered(ORIGIN, history)
+    assert GAP.is_answered(ORIGIN, history)
+    assert not GAP.is_answered(f"{ORIGIN}/e1", history)
 
 
 def test_the_same_finding_in_other_words_is_the_same() -> None:

@@ -1,0 +1,160 @@
+"""What of a stopped log is good, and from where its source has to be sealed anew.
+
+An operator who forks a log accepts a checkpoint of it. Here the newest one is found that a walk
+over the whole log leads to, with every rule of formats §2, and that no anchor contradicts; and the
+first source offset that the log up to there does not hold as the source has it now. Sealing the
+next epoch from that offset leaves nothing out: at worst it seals again what was sealed before.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from schemas.audit_values import encode_content
+from schemas.records import AuditRecord, Record
+from streams.anchors import AnchorStore
+from streams.audit.checkpoint import CheckpointText
+from streams.audit.merkle import EMPTY_ROOT
+from streams.audit.note import TrustedKeys
+from streams.audit.trail import Seal, Trail
+from streams.errors import BreakError
+from streams.history import last_leaves, pages
+from streams.ports import PartitionReader
+
+__all__ = ["LogAtRest", "Standing", "first_unsealed", "what_stands"]
+
+WINDOWS = (1_000, 16_000, 100_000)  # leaves compared with the source, backwards
+
+
+class LogAtRest(NamedTuple):
+    """A log that nobody seals now: `audit` is its partition, None where that is gone."""
+
+    origin: str
+    keys: TrustedKeys
+    anchors: AnchorStore
+    audit: PartitionReader | None
+
+
+class Standing(NamedTuple):
+    """The good part of a log.
+
+    Attributes:
+        size: of the checkpoint that is its end, 0 where nothing is good.
+        root: of that size.
+        offset: the source offset behind its last leaf, None without a leaf.
+        records: records that stand in the partition, those behind `size` included.
+        broken: why the log is not good further on; empty where it is.
+        anchored: the newest anchor, None without one.
+    """
+
+    size: int = 0
+    root: bytes = EMPTY_ROOT
+    offset: int | None = None
+    records: int = 0
+    broken: str = ""
+    anchored: CheckpointText | None = None
+
+
+class _Sealed(NamedTuple):
+    size: int
+    root: bytes
+    offset: int | None
+
+
+async def what_stands(log: LogAtRest, most: int | None = None) -> Standing:
+    """Walk all of a log. `most`: accept no larger checkpoint than of this size.
+
+    Raises:
+        TransientError: the log or its anchors cannot be read.
+    """
+    anchored = await log.anchors.newest(log.origin, log.keys)
+    if log.audit is None:
+        return Standing(anchored=anchored)
+    trail = Trail(log.origin, log.keys, anchors=[anchored] if anchored else [])
+    sealed, broken = await _walked(log.audit, trail)
+    if broken is not None and broken.kind == "fork":
+        # From where on the log is another history, nothing in it can tell: anchors can.
+        agreed = await log.anchors.agreeing(log.origin, log.keys, _roots(sealed))
+        sealed = [one for one in sealed if agreed and one.size <= agreed.size]
+    if most is not None:
+        sealed = [one for one in sealed if one.size <= most]
+    size, root, offset = sealed[-1] if sealed else _Sealed(0, EMPTY_ROOT, None)
+    return Standing(size, root, offset, trail.records, str(broken or ""), anchored)
+
+
+async def first_unsealed(
+    audit: PartitionReader, source: PartitionReader, standing: Standing, begin: int
+) -> int:
+    """The first offset of the source from which on it holds what the good part does not.
+
+    Args:
+        audit: the log's partition.
+        source: the partition it was sealed from, under whatever leader.
+        standing: the good part.
+        begin: where the log began.
+
+    Raises:
+        TransientError: one of them cannot be read.
+    """
+    if standing.offset is None:
+        return begin
+    bounds = await source.bounds()
+    for count in WINDOWS:
+        leaves = await last_leaves(audit, count + standing.records - standing.size)
+        kept = [leaf for leaf in leaves if leaf.index < standing.size]
+        compared = [leaf for leaf in kept if leaf.source.offset >= bounds.start]
+        if not compared:
+            break
+        end = min(standing.offset, bounds.end)
+        differing = await _differing(source, compared, end)
+        is_whole = kept[0].index == 0 or len(compared) < len(kept)
+        if differing is None:
+            return end
+        if is_whole or differing > compared[0].source.offset:
+            return differing
+    else:
+        return max(begin, bounds.start)
+    return min(standing.offset, bounds.end)
+
+
+async def _walked(audit: PartitionReader, trail: Trail) -> tuple[list[_Sealed], BreakError | None]:
+    """Every checkpoint before the first break, and that."""
+    sealed: list[_Sealed] = []
+    waiting: deque[tuple[int, int]] = deque()
+    last: int | None = None
+    bounds = await audit.bounds()
+    async for page in pages(audit, bounds.start, bounds.end):
+        for row in page:
+            try:
+                fed = trail.feed(row)
+            except BreakError as found:
+                return sealed, found
+            if isinstance(fed, AuditRecord):
+                waiting.append((fed.index, fed.source.offset))
+            elif isinstance(fed, Seal):
+                while waiting and waiting[0][0] < fed.size:
+                    last = waiting.popleft()[1] + 1
+                sealed.append(_Sealed(fed.size, fed.root, last))
+    return sealed, None
+
+
+async def _differing(
+    source: PartitionReader, leaves: Sequence[AuditRecord], end: int
+) -> int | None:
+    """The first record of the source, from the first leaf's on, that is none of these leaves."""
+    sealed = {leaf.source.offset: leaf for leaf in leaves}
+    async for page in pages(source, leaves[0].source.offset, end):
+        for row in page:
+            if not _is_leaf(row, sealed.get(row.offset)):
+                return row.offset
+    return None
+
+
+def _is_leaf(row: Record, leaf: AuditRecord | None) -> bool:
+    if leaf is None:
+        return False
+    return (leaf.source.timestamp, leaf.content) == (row.timestamp, encode_content(row))
+
+
+def _roots(sealed: Sequence[_Sealed]) -> dict[int, bytes]:
+    return {one.size: one.root for one in sealed}
