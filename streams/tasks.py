@@ -7,9 +7,11 @@ for ever. So tasks are waited for by `asyncio.wait` alone, whose own future nobo
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-__all__ = ["any_of", "cancelled", "heard", "let_end", "side_by_side"]
+__all__ = ["any_of", "cancelled", "heard", "let_end", "side_by_side", "unhurried"]
+
+T = TypeVar("T")
 
 
 async def any_of(
@@ -57,6 +59,22 @@ async def let_end(work: Coroutine[Any, Any, object], seconds: float | None = Non
             raise
     finally:
         task.cancel()
+
+
+async def unhurried(work: Coroutine[Any, Any, T], grace_s: float) -> T:
+    """Await `work` that leaves something open where it is cancelled, as a client's start does.
+
+    Who is cancelled meanwhile lets it come to its end, for `grace_s` at most.
+    """
+    task = asyncio.create_task(work)
+    task.add_done_callback(heard)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=grace_s)
+        await cancelled(task)
+        raise
+    return task.result()
 
 
 async def side_by_side(*halves: Coroutine[Any, Any, NoReturn]) -> NoReturn:

@@ -7,7 +7,7 @@ Secrets are never part of its repr. Built by `streams.settings` from the environ
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -24,8 +24,9 @@ from aiokafka.errors import (
 )
 
 from streams.errors import SettingsError, TransientError
+from streams.tasks import unhurried
 
-__all__ = ["FAILURES", "REFUSALS", "KafkaConnection", "bounded", "refuse"]
+__all__ = ["FAILURES", "REFUSALS", "KafkaConnection", "bounded", "refuse", "started"]
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 # AssertionError: aiokafka's word for a cluster that tells of no broker, as a starting one does.
 FAILURES = (KafkaError, OSError, AssertionError)
+START_GRACE_S = 1.0
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 REFUSALS = (
@@ -162,6 +164,11 @@ def refuse(doing: str, error: BaseException) -> NoReturn:
     if isinstance(error, REFUSALS):
         raise SettingsError([f"Kafka refused {doing}: {_named(error)}"]) from error
     raise TransientError(f"{doing} failed: {_named(error)}") from error
+
+
+async def started(doing: str, start: Coroutine[Any, Any, T], seconds: float) -> T:
+    """As `bounded`; a start that is cut short may end first: it would leave a socket open."""
+    return await bounded(doing, unhurried(start, START_GRACE_S), seconds)
 
 
 async def bounded(doing: str, work: Awaitable[T], seconds: float) -> T:

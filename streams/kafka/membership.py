@@ -24,7 +24,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.errors import NotOwnerError, SettingsError, TransientError
-from streams.kafka.connection import KafkaConnection, bounded, refuse
+from streams.kafka.connection import KafkaConnection, bounded, refuse, started
 from streams.kafka.link import KafkaLink, Wire
 from streams.tasks import cancelled, let_end
 
@@ -104,7 +104,7 @@ class GroupMembership:
         )
         doing = f"joining group {self.group_id}"
         try:
-            await bounded(doing, self._consumer.start(), self.connection.patience_s)
+            await started(doing, self._consumer.start(), self.connection.patience_s)
         except BaseException:
             await self.close()
             raise

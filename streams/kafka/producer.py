@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError
 
 from streams.errors import TransientError
-from streams.kafka.connection import KafkaConnection, bounded, refuse
+from streams.kafka.connection import KafkaConnection, bounded, refuse, started
 from streams.kafka.link import KafkaLink, Wire
 from streams.ports import NewRecord
 from streams.tasks import let_end
@@ -56,7 +56,7 @@ class KafkaEventSink:
             max_request_size=REQUEST_BYTES,
         )
         try:
-            await bounded(doing, producer.start(), self._connection.patience_s)
+            await started(doing, producer.start(), self._connection.patience_s)
         except BaseException:
             await let_end(producer.stop(), self._connection.patience_s)
             raise

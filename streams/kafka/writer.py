@@ -24,7 +24,7 @@ from aiokafka.errors import (
 from aiokafka.producer import sender
 
 from streams.errors import FencedError, OutcomeUnknownError, SettingsError, TransientError
-from streams.kafka.connection import REFUSALS, KafkaConnection, bounded, refuse
+from streams.kafka.connection import REFUSALS, KafkaConnection, refuse, started
 from streams.kafka.link import Wire
 from streams.kafka.reader import KafkaPartitionReader
 from streams.ports import Appended, NewRecord
@@ -115,7 +115,7 @@ class KafkaPartitionWriter:
         )
         doing = f"starting the writer of {self._name()}"
         try:
-            await bounded(doing, self._open(), self._connection.patience_s)
+            await started(doing, self._open(), self._connection.patience_s)
         except BaseException:
             await self.close()
             raise

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import pytest
 
-from streams.tasks import any_of, cancelled, let_end, side_by_side
+from streams.tasks import any_of, cancelled, let_end, side_by_side, unhurried
 
 
 class Deaf:
@@ -116,3 +116,33 @@ async def test_whichever_comes_first_ends_the_waiting() -> None:
     assert task.done()
     event.set()
     await any_of(event, set(), 5)
+
+
+@pytest.mark.parametrize("grace_s", [0.0, 1.0])
+async def test_who_is_cancelled_lets_a_start_end_first_where_there_is_time(
+    grace_s: float,
+) -> None:
+    opened: list[str] = []
+
+    async def start() -> None:
+        await asyncio.sleep(0.02)
+        opened.append("whole")
+
+    starting = asyncio.create_task(unhurried(start(), grace_s))
+    await asyncio.sleep(0.005)
+    starting.cancel()
+    await asyncio.wait({starting})
+    assert starting.cancelled()
+    assert opened == (["whole"] if grace_s else [])
+
+
+async def test_an_unhurried_work_is_what_it_comes_to() -> None:
+    async def answer() -> int:
+        return 7
+
+    async def fail() -> None:
+        raise OSError("refused")
+
+    assert await unhurried(answer(), 1) == 7
+    with pytest.raises(OSError, match="refused"):
+        await unhurried(fail(), 1)
