@@ -19,6 +19,7 @@ from streams.telemetry.logs import get_log
 from streams.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from streams.objects.disposal import DisposableStore
     from streams.objects.locations import CheckedStore, HoldingStore, S3Connection
     from streams.objects.probe_bucket import OpenBucket
 
@@ -31,6 +32,7 @@ __all__ = [
     "open_objects",
     "open_probed_bucket",
     "open_second",
+    "open_snapshot_objects",
 ]
 
 START_S = 20.0  # how long a start waits for an archive that does not answer
@@ -125,6 +127,30 @@ async def _refuse_pretender_bucket(settings: Settings, clock: Clock) -> None:
     from streams.objects.admission import refuse_pretender  # noqa: PLC0415  # not for directories
 
     await refuse_pretender(bucket, clock, allowed=settings.allow_unlocked_archive)
+
+
+def snapshots_url(settings: Settings) -> str | None:
+    """Where snapshots are: ATTESTREAM_SNAPSHOTS, or a directory of the embedded engine."""
+    if settings.snapshots is None and not settings.on_kafka:
+        return str(settings.home / "snapshots")
+    return settings.snapshots
+
+
+def open_snapshot_objects(settings: Settings) -> "DisposableStore":
+    """The store of snapshots; its objects may be deleted when their lock has ended.
+
+    Raises:
+        SettingsError: the Kafka deployment has no place for snapshots set.
+    """
+    from streams.objects.disposal import DisposableStore  # noqa: PLC0415
+    from streams.objects.locations import open_object_store  # noqa: PLC0415
+
+    url = snapshots_url(settings)
+    if url is None:
+        raise SettingsError(["ATTESTREAM_SNAPSHOTS is required: s3://bucket/prefix"])
+    store = open_object_store(url, _s3_connection(settings))
+    assert isinstance(store, DisposableStore), "a store without delete"
+    return store
 
 
 def _archive_url(settings: Settings) -> str:

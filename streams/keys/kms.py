@@ -6,31 +6,11 @@ P-256 keys (ECC_NIST_P256) sign its SHA-256, `ECDSA_SHA_256` with MessageType DI
 
 The public key is asked for once, when the signer is opened. Signing names the key by the ARN of
 that answer: an alias that is turned to another key later changes nothing until a restart.
-Credentials, region and endpoint are those of the usual AWS chain (`AWS_ENDPOINT_URL_KMS`); the
-region of a key ARN wins. boto3 retries nothing here. Its blocking calls have threads of their own,
-so that a KMS that hangs holds up nothing else.
 """
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    IncompleteReadError,
-    MetadataRetrievalError,
-    SSLError,
-)
-from botocore.exceptions import ConnectionError as NotConnectedError
-from botocore.parsers import ResponseParserError
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -42,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from streams.audit.note import ECDSA_P256, ED25519
 from streams.errors import SettingsError, TransientError
-from streams.keys.signing import Patience, prove, require_signable, retried
+from streams.keys.kms_client import KmsConnection, kms_client
+from streams.keys.signing import Patience, prove, require_signable
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -50,63 +31,12 @@ if TYPE_CHECKING:
 __all__ = ["KmsSigner"]
 
 SETTING = "AUDIT_SIGNING_KMS_KEY_ID"
-THREADS = 8
-T = TypeVar("T")
-
-# An answer that is no answer: base64 or text that cannot be read is a ValueError.
-FAILURES = (BotoCoreError, ClientError, ResponseParserError, ValueError)
-PASSING = (
-    CredentialRetrievalError,
-    HTTPClientError,
-    IncompleteReadError,
-    MetadataRetrievalError,
-    NotConnectedError,
-    ResponseParserError,
-    ValueError,
-)
-PASSING_CODES = {
-    "DependencyTimeoutException",
-    "KMSInternalException",
-    "KeyUnavailableException",
-    "LimitExceededException",
-    "RequestLimitExceeded",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-}
-NO_CREDENTIALS = "no AWS credentials"
-UNKNOWN_CREDENTIALS = "the AWS credentials are not known there"
-EXPIRED = "the AWS credentials have expired"
-NO_KEY = "there is no such key in that account and region"
 NOT_FOR_SIGNING = "the key does not sign: expected an asymmetric key of usage SIGN_VERIFY"
 REASONS = {
     "AccessDeniedException": "access is denied: allow kms:GetPublicKey and kms:Sign on the key",
-    "DisabledException": "the key is disabled",
-    "ExpiredTokenException": EXPIRED,
-    "IncompleteSignature": UNKNOWN_CREDENTIALS,
-    "InvalidArnException": NO_KEY,
-    "InvalidClientTokenId": UNKNOWN_CREDENTIALS,
     "InvalidKeyUsageException": NOT_FOR_SIGNING,
-    "InvalidSignatureException": "the AWS secret does not belong to the access key, or this "
-    "machine's clock differs from the server's",
-    "KMSInvalidStateException": "the key is disabled, or about to be deleted",
-    "MissingAuthenticationTokenException": NO_CREDENTIALS,
-    "NoCredentialsError": NO_CREDENTIALS,
-    "NoRegionError": "no AWS region: set AWS_DEFAULT_REGION, or name the key by its ARN",
-    "NotFoundException": NO_KEY,
-    "ParamValidationError": "that is no key id, ARN or alias",
-    "PartialCredentialsError": NO_CREDENTIALS,
-    "ProfileNotFound": "there is no such AWS profile",
-    "RequestExpired": EXPIRED,
-    "SSLError": "the server's certificate is not trusted: set AWS_CA_BUNDLE",
-    "UnrecognizedClientException": UNKNOWN_CREDENTIALS,
     "UnsupportedOperationException": NOT_FOR_SIGNING,
-    "ValidationException": "that is no key id, ARN or alias",
 }
-
-Failure = BotoCoreError | ClientError | ResponseParserError | ValueError
 
 
 class _Key(NamedTuple):
@@ -117,46 +47,10 @@ class _Key(NamedTuple):
     public: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Connection:
-    """A client of KMS and the threads its calls run in."""
-
-    key_id: str
-    patience: Patience
-    threads: ThreadPoolExecutor
-
-    async def ask(self, request: Callable[[], T]) -> T:
-        """Run one request in a thread, again while it fails in a way that may pass.
-
-        Raises:
-            SettingsError, TransientError: one sentence, without what the server wrote: that may
-                repeat a header of the request.
-        """
-        loop = asyncio.get_running_loop()
-
-        async def once() -> T:
-            try:
-                return await loop.run_in_executor(self.threads, request)
-            except FAILURES as error:
-                raise self._failed(error) from None
-
-        return await retried(once, self.patience)
-
-    def _failed(self, error: Failure) -> SettingsError | TransientError:
-        code, status = _answer(error)
-        passing = isinstance(error, PASSING) or code in PASSING_CODES or status in {408, 429}
-        untrusted = isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
-        if status >= 500 or (passing and not untrusted):
-            said = f"{code}, HTTP {status}" if status else code
-            return TransientError(f"AWS KMS {self.key_id} does not answer ({said})")
-        reason = REASONS.get(code, "the request was refused")
-        return SettingsError([f"{SETTING} {self.key_id}: {reason} ({code})"])
-
-
 class KmsSigner:
     """Signs with one asymmetric key of AWS KMS."""
 
-    def __init__(self, connection: _Connection, client: "KMSClient", key: _Key) -> None:
+    def __init__(self, connection: KmsConnection, client: "KMSClient", key: _Key) -> None:
         self._connection = connection
         self._client = client
         self._key = key
@@ -175,14 +69,15 @@ class KmsSigner:
             TransientError: no answer.
         """
         patience = patience or Patience()
-        threads = ThreadPoolExecutor(THREADS, thread_name_prefix="kms")
-        connection = _Connection(key_id, patience, threads)
+        connection = KmsConnection(
+            setting=SETTING, key_id=key_id, patience=patience, reasons=REASONS
+        )
         try:
-            client = await connection.ask(lambda: _client(key_id, patience))
+            client = await connection.ask(lambda: kms_client(key_id, patience))
             answer = await connection.ask(lambda: client.get_public_key(KeyId=key_id))
             return cls(connection, client, _key(key_id, answer))
         except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
+            connection.close()
             raise
 
     @property
@@ -226,25 +121,8 @@ class KmsSigner:
 
     async def close(self) -> None:
         """Let go of connections; a request under way ends by its own time-out."""
-        self._connection.threads.shutdown(wait=False, cancel_futures=True)
+        self._connection.close()
         self._client.close()
-
-
-def _client(key_id: str, patience: Patience) -> "KMSClient":
-    session = boto3.session.Session()
-    parts = key_id.split(":")
-    is_arn = len(parts) >= 6 and parts[0] == "arn"
-    config = Config(
-        connect_timeout=patience.connect_timeout_s,
-        read_timeout=patience.read_timeout_s,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        max_pool_connections=THREADS,
-    )
-    region = parts[3] if is_arn else session.region_name
-    try:
-        return session.client("kms", region_name=region, config=config)
-    except ValueError:
-        raise SettingsError(["AWS_ENDPOINT_URL_KMS: not an URL"]) from None
 
 
 def _key(key_id: str, answer: Any) -> _Key:  # noqa: ANN401  # what a server said
@@ -266,11 +144,3 @@ def _key(key_id: str, answer: Any) -> _Key:  # noqa: ANN401  # what a server sai
         case _:
             wanted = "expected ECC_NIST_EDWARDS25519 or ECC_NIST_P256"
             raise SettingsError([f"{SETTING} {key_id}: key spec {spec}, {wanted}"])
-
-
-def _answer(error: Failure) -> tuple[str, int]:
-    """Code and HTTP status; the exception's name and 0 where there was no answer."""
-    if not isinstance(error, ClientError):
-        return type(error).__name__, 0
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    return code, int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

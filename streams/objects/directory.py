@@ -110,6 +110,10 @@ class DirectoryObjectStore:
         """As the port says."""
         return await _in_thread(self._replace, self._path(key), body, over)
 
+    async def delete(self, key: str, version_id: str) -> bool:
+        """As `disposal.DisposableStore` says; the date a file is retained until is kept here."""
+        return await _in_thread(self._delete, self._path(key), version_id)
+
     async def close(self) -> None:
         """Nothing is held open."""
 
@@ -217,6 +221,26 @@ class DirectoryObjectStore:
             for name in names:
                 if not name.startswith(".") and keys[name].startswith(prefix):
                     yield keys[name]
+
+    def _delete(self, path: Path, version_id: str) -> bool:
+        if _read(path, version_id) is None:
+            return True
+        if path.stat().st_mtime > self._now():
+            return False
+        path.unlink(missing_ok=True)
+        _settle(path)
+        # Whoever creates an object here meanwhile makes the folder again.
+        with suppress(OSError):
+            path.parent.rmdir()
+        return True
+
+    def _now(self) -> float:
+        """The time of the file system, which dates are counted from."""
+        unfinished = self._write(b"", None)
+        try:
+            return unfinished.stat().st_mtime
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def _probe(self) -> None:
         _make_directory(self._root)

@@ -14,6 +14,8 @@ from pydantic import (
     SecretStr,
 )
 
+from streams.settings.index_key import index_key
+
 __all__ = ["SIGNERS", "Settings", "SignerName"]
 
 TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,200}")  # 249 less "dead-letters." and an epoch
@@ -67,6 +69,11 @@ def _user_info(info: SecretStr) -> SecretStr:
     return info
 
 
+def _index_key(text: object) -> object:
+    # Kept as hex: whatever form it was given in, one key has one spelling.
+    return index_key(text).hex() if isinstance(text, str) else text
+
+
 def _bearer(key: SecretStr) -> SecretStr:
     if any(c.isspace() or not c.isprintable() for c in key.get_secret_value()):
         raise ValueError("expected one word")
@@ -79,6 +86,7 @@ def _names(text: object) -> object:
 
 Topic = Annotated[str, AfterValidator(_topic)]
 KeyId = Annotated[str, Field(pattern=r"^\S+$")]
+IndexKey = Annotated[SecretStr, BeforeValidator(_index_key)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy)]
 RegistryUrl = Annotated[str, AfterValidator(_registry)]
 SignerName = Literal["kms", "proxy", "local"]
@@ -193,6 +201,16 @@ class Settings(BaseModel):
     segment_daily: bool = Field(default=True, alias="ATTESTREAM_SEGMENT_DAILY")
     segment_age_s: float = Field(300, alias="ATTESTREAM_SEGMENT_AGE_S", ge=1, le=86_400)
     segment_idle_s: float = Field(30, alias="ATTESTREAM_SEGMENT_IDLE_S", ge=0.1, le=86_400)
+    index_key: IndexKey | None = Field(None, alias="VECTOR_INDEX_KEY")
+    index_key_previous: IndexKey | None = Field(None, alias="VECTOR_INDEX_KEY_PREVIOUS")
+    index_kms_key_ids: Annotated[tuple[KeyId, ...], BeforeValidator(_names)] = Field(
+        (), alias="VECTOR_INDEX_KMS_KEY_ID"
+    )
+    snapshots: Annotated[str, AfterValidator(_archive)] | None = Field(
+        None, alias="ATTESTREAM_SNAPSHOTS"
+    )
+    snapshot_s: float = Field(3600, alias="ATTESTREAM_SNAPSHOT_S", ge=1, le=2_678_400)
+    snapshot_leaves: int = Field(1_000_000, alias="ATTESTREAM_SNAPSHOT_LEAVES", ge=1)
     lag_limit: int = Field(100_000, alias="ATTESTREAM_LAG_LIMIT", ge=1)
     session_timeout_ms: int = Field(
         10_000, alias="ATTESTREAM_SESSION_TIMEOUT_MS", ge=1000, le=300_000

@@ -22,6 +22,10 @@ __all__ = [
     "SCHEMA_REFERENCES_HELD_BACK",
     "SEALED_RECORDS",
     "SIGN_DURATION",
+    "SNAPSHOT_AGE",
+    "SNAPSHOT_DURATION",
+    "SNAPSHOT_FAILURES",
+    "SNAPSHOT_SIZE",
     "SOURCE_LAG",
     "TAIL_RECORDS",
     "VECTOR_INSERT",
@@ -110,4 +114,25 @@ ANOMALY_CHECKS = Counter("authz_anomaly_detection_checks_total", "Evaluations sc
 ANOMALY_ALERTS = Counter("authz_anomaly_detection_total", "Alerts published", ["severity"])
 WITHHELD_FINDINGS = Counter(
     "attestream_findings_withheld_total", "Findings counted and not published", ["why"]
+)
+SNAPSHOT_AGE = Gauge(
+    "attestream_snapshot_age_seconds",
+    "Age of the newest snapshot, 0 while it has everything that was applied",
+    ["projection", "topic", "partition"],
+)
+SNAPSHOT_SIZE = Gauge(
+    "attestream_snapshot_size_bytes",
+    "Stored bytes of the newest snapshot, chunks of earlier ones that it names included",
+    ["projection", "topic", "partition"],
+)
+SNAPSHOT_DURATION = Histogram(
+    "attestream_snapshot_duration_seconds",
+    "Time to take one snapshot, beside the projection",
+    ["projection"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+SNAPSHOT_FAILURES = Counter(
+    "attestream_snapshot_upload_failures_total",
+    "Snapshots that could not be taken",
+    ["projection"],
 )

@@ -77,12 +77,27 @@ class MemoryObjectStore:
             raise ObjectExistsError(key)
         return self._add(key, body, None)
 
+    async def delete(self, key: str, version_id: str) -> bool:
+        versions = self._versions.get(key, [])
+        for version in versions:
+            if version.version_id == version_id:
+                if version.retain_until is not None and version.retain_until > self.now():
+                    return False
+                versions.remove(version)
+                if not versions:
+                    del self._versions[key]
+        return True
+
     async def close(self) -> None:
         pass
 
     def overlay(self, key: str, body: bytes) -> str:
         """A newer version over an object, without a lock."""
         return self._add(key, body, None)
+
+    def lose(self, key: str) -> None:
+        """All versions, as only the owner of the disks can."""
+        del self._versions[key]
 
     def mark_deleted(self, key: str) -> None:
         self._add(key, None, None)
