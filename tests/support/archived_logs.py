@@ -130,8 +130,9 @@ async def told(
     archive: Archive, level: str = "record", trust: Trust = TRUST, **request: object
 ) -> LogVerdict:
     """The verdict on the one log of an archive."""
-    given: dict[str, object] = {"locked": not isinstance(archive.store, DirectoryObjectStore)}
-    asked = ArchiveRequest(level, now=EPOCH, **(given | request))  # type: ignore[arg-type]
+    locked = not isinstance(archive.store, DirectoryObjectStore)
+    given: dict[str, object] = {"locked": locked, "now": EPOCH}
+    asked = ArchiveRequest(level, **(given | request))  # type: ignore[arg-type]
     (found,) = await verify_archive(archive.store, trust, asked)
     return found
 

@@ -1,256 +1,191 @@
-"""Attacks on an archive, at the level that sees them."""
+"""What is said of an archive; the attacks on one are in tests/fault/test_archive_attacks.py."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
 from streams.audit.checkpoint import CheckpointText
-from streams.segments import (
-    FIRST_PREVIOUS,
-    Manifest,
-    encode_segment,
-    manifest_name,
-    schema_digests,
-    segment_name,
+from streams.segments import manifest_name, segment_name
+from streams.verifier import (
+    LEVELS,
+    ArchiveReport,
+    ArchiveRequest,
+    LogVerdict,
+    Trust,
+    verdict_of,
+    verify_archive,
 )
-from streams.segments.reader import SCHEMA_TEXTS
-from streams.verifier import ArchiveRequest, LogVerdict, Trust, verify_archive
+from tests.support.archived_logs import (
+    DAYS,
+    TRUST,
+    Archive,
+    Bucket,
+    Folder,
+    breaks,
+    told,
+)
 from tests.support.forgeries import anchor, changed, flipped
-from tests.support.memory_objects import EPOCH, MemoryObjectStore
-from tests.support.signed_logs import (
-    BASE,
-    KEY,
-    ORIGIN,
-    Key,
-    SignedLog,
-    audit_record,
-    checkpoint_of,
-    usual_log,
-)
-
-TRUST = Trust(keys=KEY.trusted())
-CUTS = (4, 8, 12)
-DAYS = 365
+from tests.support.memory_objects import EPOCH
+from tests.support.progress import Counted
+from tests.support.signed_logs import BASE, KEY, ORIGIN, Key, usual_log
 
 
-class Archive:
-    """usual_log in three segments, with their manifests."""
-
-    def __init__(self, log: SignedLog | None = None, **forged: object) -> None:
-        self.store = MemoryObjectStore()
-        self.log = log or usual_log()
-        self.forged = forged
-        self.files: dict[int, bytes] = {}
-
-    async def fill(self, *, manifests: int = 3) -> "Archive":
-        first, previous, opening = 0, FIRST_PREVIOUS, None
-        for number, size in enumerate(CUTS):
-            rows = self.log.rows[5 * number + (first > 0) : 5 * number + 6]
-            closing = checkpoint_of(rows[-1])
-            self.files[first] = data = encode_segment(ORIGIN, first, opening, rows)
-            name = segment_name(ORIGIN, first)
-            version = await self.store.create(name, data, retain_days=DAYS)
-            records = [row for row in rows if row.value and row.value[2] == 0x31]
-            manifest = Manifest(
-                origin=ORIGIN,
-                segment=name,
-                version_id=version,
-                sha256=sha256(data).hexdigest(),
-                segment_bytes=len(data),
-                first_index=first,
-                last_index=size - 1,
-                first_offset=records[0].offset,
-                last_offset=records[-1].offset,
-                checkpoint=closing.note,
-                previous=previous,
-                retain_until=EPOCH + timedelta(days=DAYS),
-                schemas=schema_digests(SCHEMA_TEXTS),
-            )
-            if number < manifests:
-                body = manifest.render()
-                await self.store.create(manifest_name(ORIGIN, first), body, retain_days=DAYS)
-                previous = sha256(body).hexdigest()
-            assert audit_record(records[0]).index == first
-            first, opening = size, closing
-        return self
-
-    async def verify(
-        self, level: str = "record", trust: Trust = TRUST, *, locked: bool = True
-    ) -> LogVerdict:
-        (found,) = await verify_archive(self.store, trust, ArchiveRequest(level, locked))
-        return found
-
-    async def breaks(self, level: str = "record", trust: Trust = TRUST) -> list[tuple[str, int]]:
-        return [(b.kind, b.index) for b in (await self.verify(level, trust)).breaks]
-
-    def replace(self, name: str, body: bytes | None) -> None:
-        """As the owner of a disk can: the object is another now, or gone, without a trace."""
-        versions = self.store._versions
-        old = versions.pop(name)
-        if body is not None:
-            versions[name] = [old[0]._replace(body=body)]
+def report(verdict: LogVerdict) -> ArchiveReport:
+    assert verdict.archive is not None
+    return verdict.archive
 
 
-@pytest.mark.parametrize("level", ["list", "file", "record"])
-async def test_honest_archive_is_intact_at_every_level(level: str) -> None:
-    archive = await Archive().fill()
-    verdict = await archive.verify(level)
-    assert verdict.breaks == ()
-    assert (verdict.origin, verdict.size) == (ORIGIN, 12)
-    assert verdict.root == anchor(archive.log, 12).root.hex()
-    assert verdict.records == (12 if level == "record" else 0)
+@pytest.mark.parametrize("level", LEVELS)
+async def test_honest_archive_is_intact_at_every_level(level: str, tmp_path: Path) -> None:
+    for store in (Bucket(), Folder(tmp_path)):
+        archive = await Archive(store).fill()
+        verdict = await told(archive, level)
+        assert verdict.breaks == ()
+        assert (verdict.origin, verdict.size, verdict.first) == (ORIGIN, 12, 0)
+        assert verdict.root == anchor(archive.log, 12).root.hex()
+        assert verdict.records == (12 if level == "record" else 0)
+        found = report(verdict)
+        assert (found.segments, found.read) == (3, 0 if level == "list" else 3)
+        assert found.size == sum(map(len, archive.files.values()))
+        assert found.size_read == (0 if level == "list" else found.size)
+        locked = EPOCH + timedelta(days=DAYS) if isinstance(store, Bucket) else None
+        assert (found.locked_until, found.locks_ended) == (locked, 0)
 
 
 async def test_last_segment_may_lack_its_manifest() -> None:
-    assert await (await Archive().fill(manifests=2)).breaks() == []
+    archive = await Archive(Bucket()).fill(manifests=2)
+    for level in LEVELS:
+        assert await breaks(archive, level) == []
+    assert (await told(archive)).size == 12
+    assert (await told(archive, "file")).size == 8
 
 
-@pytest.mark.parametrize("level", ["list", "file", "record"])
-async def test_manifest_missing_in_the_middle_is_named(level: str) -> None:
-    archive = await Archive().fill()
-    archive.replace(manifest_name(ORIGIN, 4), None)
-    assert await archive.breaks(level) == [("archive", 4)]
+async def test_manifest_written_while_the_archive_is_listed_is_not_missing() -> None:
+    class Late(Bucket):
+        """Lists manifests before segments, and both grow meanwhile."""
 
+        async def versions(self, prefix: str) -> list:  # type: ignore[type-arg]
+            found = await Bucket.versions(self, prefix)
+            hidden = {manifest_name(ORIGIN, 4), manifest_name(ORIGIN, 8)}
+            return [v for v in found if prefix != "archive/v1/" or v.key not in hidden]
 
-@pytest.mark.parametrize("level", ["list", "file", "record"])
-async def test_deleted_segment_is_named(level: str) -> None:
-    archive = await Archive().fill()
-    archive.replace(segment_name(ORIGIN, 4), None)
-    assert (await archive.breaks(level))[0] == ("archive", 4)
+    archive = await Archive(Late()).fill()
+    for level in LEVELS:
+        assert await breaks(archive, level) == []
+        assert (await told(archive, level)).size == 12
 
 
 async def test_deleted_segment_with_its_manifest_is_missed() -> None:
-    archive = await Archive().fill()
-    archive.replace(segment_name(ORIGIN, 4), None)
-    archive.replace(manifest_name(ORIGIN, 4), None)
-    assert await archive.breaks("list") == [("archive", 4)]
-    assert await archive.breaks() == [("archive", 4), ("sequence", 4)]
+    store = Bucket()
+    archive = await Archive(store).fill()
+    store.put_instead(segment_name(ORIGIN, 4), None)
+    store.put_instead(manifest_name(ORIGIN, 4), None)
+    assert await breaks(archive, "list") == [("archive", 4)]
+    assert await breaks(archive) == [("archive", 4), ("sequence", 4)]
 
 
-async def test_newer_version_over_a_segment_is_named_and_the_oldest_is_read() -> None:
-    archive = await Archive().fill()
-    archive.store.overlay(segment_name(ORIGIN, 4), b"forged")
-    assert await archive.breaks() == [("archive", 4)]
-    assert (await archive.verify()).records == 12
+async def test_oldest_version_is_read_whatever_was_laid_over_it() -> None:
+    store = Bucket()
+    archive = await Archive(store).fill()
+    for name in (segment_name(ORIGIN, 4), manifest_name(ORIGIN, 4)):
+        store.overlay(name, b"forged")
+        store.mark_deleted(name)
+    verdict = await told(archive)
+    assert [(b.kind, b.index) for b in verdict.breaks] == [("archive", 4)]
+    assert (verdict.records, verdict.size) == (12, 4)
 
 
-async def test_delete_marker_over_a_manifest_is_named_and_looked_through() -> None:
-    archive = await Archive().fill()
-    archive.store.mark_deleted(manifest_name(ORIGIN, 4))
-    assert await archive.breaks() == [("archive", 4)]
+async def test_flipped_byte_in_an_archived_record_is_named_with_its_index() -> None:
+    log = usual_log()
+    log.rows = changed(log.rows, 6, flipped)
+    archive = await Archive(Bucket(), log).fill()
+    assert await breaks(archive, "file") == []
+    verdict = await told(archive)
+    assert [(b.kind, b.index) for b in verdict.breaks] == [("altered", 6)]
+    assert (verdict.size, verdict.root) == (4, anchor(usual_log(), 4).root.hex())
 
 
-async def test_segment_encoded_again_is_named_by_its_checksum_or_by_its_digest() -> None:
-    archive = await Archive().fill()
-    longer = encode_segment(ORIGIN, 4, checkpoint_of(archive.log.rows[5]), archive.log.rows[6:10])
-    archive.replace(segment_name(ORIGIN, 4), longer)
-    assert await archive.breaks("list") == [("archive", 4)]
-    assert await archive.breaks("file") == [("archive", 4)]
+@pytest.mark.parametrize("level", LEVELS)
+async def test_lock_must_hold_as_long_as_is_demanded(level: str) -> None:
+    archive = await Archive(Bucket()).fill()
+    until = EPOCH + timedelta(days=DAYS)
+    assert await breaks(archive, level, locked_until=until) == []
+    later = until + timedelta(seconds=1)
+    assert await breaks(archive, level, locked_until=later) == [("lock", 0)]
 
 
-async def test_flipped_byte_in_an_archived_record_is_named() -> None:
-    archive = await Archive().fill()
-    rows = changed(archive.log.rows, 6, flipped)[6:11]
-    body = encode_segment(ORIGIN, 4, checkpoint_of(archive.log.rows[5]), rows)
-    archive.replace(segment_name(ORIGIN, 4), body)
-    assert await archive.breaks() == [("archive", 4), ("altered", 6)]
+async def test_locks_that_ended_as_promised_are_counted_and_no_break() -> None:
+    archive = await Archive(Bucket()).fill()
+    verdict = await told(archive, now=EPOCH + timedelta(days=DAYS))
+    assert verdict.breaks == ()
+    assert report(verdict).locks_ended == 6
 
 
-async def test_two_segments_swapped_are_named() -> None:
-    archive = await Archive().fill()
-    archive.replace(segment_name(ORIGIN, 4), archive.files[8])
-    archive.replace(segment_name(ORIGIN, 8), archive.files[4])
-    assert (await archive.breaks("file"))[0] == ("archive", 4)
-    assert (await archive.breaks())[0] in [("archive", 4), ("sequence", 4)]
+async def test_locks_are_not_asked_for_in_a_directory(tmp_path: Path) -> None:
+    archive = await Archive(Folder(tmp_path)).fill()
+    assert await breaks(archive, locked=True) == [("lock", 0)]
+    assert await breaks(archive, locked=False) == []
 
 
-async def test_truncated_segment_is_named() -> None:
-    archive = await Archive().fill()
-    archive.replace(segment_name(ORIGIN, 8), archive.files[8][:-1])
-    assert await archive.breaks() == [("archive", 8)]
-
-
-LAST = manifest_name(ORIGIN, 8)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (b'"last_index":11', b'"last_index":10'),
-        (b'"first_index":8', b'"first_index":7'),
-        (ORIGIN.encode() + b'","', f"{BASE}/authz.decisions/3".encode() + b'","'),
-        (b'/00000000000000000008.avro"', b'/00000000000000000004.avro"'),
-        (b'"version_id":"v', b'"version_id":"w'),
-        (b"Z", b" "),
-        (b'"checkpoint":"audit', b'"checkpoint":"adult'),
-    ],
-    ids=["last index", "first index", "origin", "name", "version", "spelling", "checkpoint"],
-)
-async def test_altered_manifest_is_named(old: bytes, new: bytes) -> None:
-    archive = await Archive().fill()
-    body = await archive.store.get(LAST)
-    assert body is not None
-    assert old in body
-    archive.replace(LAST, body.replace(old, new))
-    assert await archive.breaks("list") == [("archive", 8)]
-
-
-async def test_forked_manifest_does_not_follow_the_one_before() -> None:
-    archive = await Archive().fill()
-    body = await archive.store.get(manifest_name(ORIGIN, 8))
-    assert body is not None
-    manifest = Manifest.parse(body)
-    forked = body.replace(manifest.previous.encode(), b"1" * 64)
-    archive.replace(manifest_name(ORIGIN, 8), forked)
-    assert await archive.breaks("list") == [("archive", 8)]
-
-
-async def test_segment_without_a_lock_is_named_where_locks_are_promised() -> None:
-    archive = await Archive().fill()
-    versions = archive.store._versions[segment_name(ORIGIN, 4)]
-    versions[0] = versions[0]._replace(retain_until=None)
-    assert await archive.breaks() == [("lock", 4)]
-    assert (await archive.verify(locked=False)).breaks == ()
-
-
-async def test_lock_shorter_than_the_manifest_says_is_named() -> None:
-    archive = await Archive().fill()
-    versions = archive.store._versions[segment_name(ORIGIN, 4)]
-    versions[0] = versions[0]._replace(retain_until=datetime(2026, 2, 1, tzinfo=UTC))
-    assert await archive.breaks("list") == [("lock", 4)]
+async def test_copy_of_a_bucket_in_a_directory_is_intact(tmp_path: Path) -> None:
+    archive = await Archive(Bucket()).fill()
+    for version in await archive.store.versions(""):
+        path = tmp_path / version.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(await archive.store.get(version.key) or b"")
+    archive.store = Folder(tmp_path)
+    for level in LEVELS:
+        assert await breaks(archive, level) == []
 
 
 async def test_archive_signed_by_somebody_else_has_no_known_key() -> None:
-    archive = await Archive(usual_log(Key("thief"))).fill()
-    assert ("unknown_key", 0) in await archive.breaks()
-    assert await archive.breaks("list") == [("archive", 0)]
-
-
-@pytest.mark.parametrize("level", ["list", "record"])
-async def test_archive_rolled_back_as_a_whole_is_shorter_than_its_anchor(level: str) -> None:
-    archive = await Archive().fill()
-    for name in (segment_name, manifest_name):
-        archive.replace(name(ORIGIN, 8), None)
-    trust = Trust(keys=KEY.trusted(), anchors=(anchor(archive.log, 12),))
-    assert await archive.breaks(level) == []
-    assert await archive.breaks(level, trust) == [("shorter_than_anchor", 8)]
-
-
-@pytest.mark.parametrize("level", ["list", "record"])
-async def test_archive_of_another_history_is_a_fork(level: str) -> None:
-    archive = await Archive().fill()
-    trust = Trust(keys=KEY.trusted(), anchors=(CheckpointText(ORIGIN, 8, b"\1" * 32),))
-    assert await archive.breaks(level, trust) == [("fork", 0)]
-    assert (await archive.verify(level, trust)).anchored == "checked"
+    archive = await Archive(Bucket(), usual_log(Key("thief"))).fill()
+    assert ("unknown_key", 0) in await breaks(archive)
+    assert await breaks(archive, "list") == [("archive", 0)]
 
 
 async def test_objects_that_are_no_log_are_left_alone() -> None:
-    archive = await Archive().fill()
+    archive = await Archive(Bucket()).fill()
     await archive.store.create("archive/v1/notes.txt", b"x", retain_days=1)
     await archive.store.create(f"archive/v1/{BASE}/x/segments/{0:020d}.avro", b"x", retain_days=1)
-    assert (await archive.verify()).breaks == ()
+    assert (await told(archive)).breaks == ()
+
+
+async def test_object_that_is_too_large_is_not_fetched() -> None:
+    class Endless(Bucket):
+        async def versions(self, prefix: str) -> list:  # type: ignore[type-arg]
+            found = await Bucket.versions(self, prefix)
+            return [v._replace(size=2**40) if "segments/" in v.key else v for v in found]
+
+        async def get(self, key: str, version_id: str | None = None) -> bytes | None:
+            assert "segments/" not in key
+            return await Bucket.get(self, key, version_id)
+
+    archive = await Archive(Endless()).fill()
+    assert (await breaks(archive))[0] == ("archive", 0)
+
+
+async def test_progress_is_told_of_manifests_and_then_of_bytes() -> None:
+    archive = await Archive(Bucket()).fill()
+    for level, rows in (("file", 0), ("record", 16)):
+        seen = Counted()
+        await told(archive, level, progress=seen)
+        assert seen.names == [f"manifests of {ORIGIN}", ORIGIN]
+        assert seen.units == seen.done == 3 + sum(map(len, archive.files.values()))
+        assert seen.rows == rows
+
+
+@pytest.mark.parametrize("level", ["list", "file"])
+async def test_verdict_is_never_plainly_intact_where_no_record_was_read(level: str) -> None:
+    archive = await Archive(Bucket()).fill()
+    trust = replace(TRUST, anchors=(anchor(archive.log, 12),))
+    text = verdict_of([await told(archive, level, trust)], trust).to_text()
+    assert text.splitlines()[-1] == f"intact as far as it was read: level {level}, no record"
+    text = verdict_of([await told(archive, "record", trust)], trust).to_text()
+    assert text.splitlines()[-1] == "intact"
 
 
 # --- the roster ---
@@ -260,48 +195,44 @@ def by_roster(**fields: object) -> Trust:
     return replace(TRUST, has_roster=True, **fields)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("level", ["list", "file", "record"])
-async def test_archive_whose_newest_manifest_the_roster_knows_is_intact(level: str) -> None:
-    archive = await Archive().fill()
-    stored = await archive.store.get(manifest_name(ORIGIN, 8))
-    trust = by_roster(manifests={ORIGIN: (sha256(stored or b"").digest(),)})
-    verdict = await archive.verify(level, trust)
-    assert (verdict.breaks, verdict.roster) == ((), "checked")
+async def test_manifest_that_was_written_behind_the_listing_is_found() -> None:
+    class Late(Bucket):
+        async def versions(self, prefix: str) -> list:  # type: ignore[type-arg]
+            found = await Bucket.versions(self, prefix)
+            return [v for v in found if prefix != "archive/v1/" or "0008." not in v.key]
+
+    archive = await Archive(Late()).fill(anchors=2)
+    named = tuple(sha256(body).digest() for body in archive.manifests.values())
+    verdict = await told(archive, trust=by_roster(manifests={ORIGIN: named}))
+    assert (verdict.breaks, verdict.size, verdict.roster) == ((), 8, "checked")
 
 
-@pytest.mark.parametrize("level", ["list", "file", "record"])
-async def test_archive_rewritten_from_its_second_segment_on_is_named_by_the_roster(
-    level: str,
-) -> None:
-    before = await Archive().fill()
-    stored = await before.store.get(manifest_name(ORIGIN, 8))
-    trust = by_roster(manifests={ORIGIN: (sha256(stored or b"").digest(),)})
-    rewritten = await Archive().fill(manifests=2)
-    assert await rewritten.breaks(level) == []
-    assert await rewritten.breaks(level, trust) == [("archive", 8)]
-
-
-async def test_log_that_an_archive_lost_whole_is_named_by_the_roster() -> None:
-    lost = f"{BASE}/authz.decisions/9"
-    archive = await Archive().fill()
+async def test_log_that_an_archive_lost_whole_is_named_by_roster_and_by_anchors() -> None:
+    lost, other = f"{BASE}/authz.decisions/9", f"{BASE}/authz.decisions/8"
+    store = Bucket()
+    await Archive(store).fill()
+    note = KEY.note(8, b"\1" * 32, other).encode()
+    await store.create(f"anchors/v1/{other}/{8:020d}.note", note, retain_days=1)
     trust = by_roster(manifests={lost: (bytes(32),)})
-    found = await verify_archive(archive.store, trust, ArchiveRequest("record", locked=True))
-    breaks = {log.origin: [(b.kind, b.index) for b in log.breaks] for log in found}
-    assert breaks == {ORIGIN: [], lost: [("archive", 0)]}
+    found = await verify_archive(store, trust, ArchiveRequest(locked=True, now=EPOCH))
+    said = {log.origin: [(b.kind, b.index) for b in log.breaks] for log in found}
+    assert said == {ORIGIN: [], lost: [("archive", 0)], other: [("shorter_than_anchor", 0)]}
 
 
 async def test_archive_may_lag_the_sealed_heads_but_not_an_anchor() -> None:
-    archive = await Archive().fill()
+    archive = await Archive(Bucket()).fill()
     ahead = anchor(archive.log, 14)
-    verdict = await archive.verify(trust=by_roster(heads=(ahead,)))
-    assert verdict.breaks == ()
-    assert await archive.breaks(trust=Trust(keys=KEY.trusted(), anchors=(ahead,))) == [
-        ("shorter_than_anchor", 12)
-    ]
+    for level in LEVELS:
+        assert await breaks(archive, level, by_roster(heads=(ahead,))) == []
+        trust = Trust(keys=KEY.trusted(), anchors=(ahead,), heads=(ahead,))
+        assert await breaks(archive, level, trust) == [("shorter_than_anchor", 12)]
 
 
-@pytest.mark.parametrize("level", ["list", "file", "record"])
+@pytest.mark.parametrize("level", LEVELS)
 async def test_archive_with_another_past_than_a_sealed_head_is_a_fork(level: str) -> None:
-    archive = await Archive().fill()
-    trust = by_roster(heads=(CheckpointText(ORIGIN, 8, b"\1" * 32),))
-    assert await archive.breaks(level, trust) == [("fork", 0)]
+    archive = await Archive(Bucket()).fill()
+    for trust in (
+        by_roster(heads=(CheckpointText(ORIGIN, 8, b"\1" * 32),)),
+        replace(TRUST, anchors=(CheckpointText(ORIGIN, 8, b"\1" * 32),)),
+    ):
+        assert [kind for kind, _ in await breaks(archive, level, trust)] == ["fork"]
