@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from projections.api.search import SearchPages
 from projections.api.server import serve
@@ -13,9 +14,9 @@ from streams.clock import SystemClock
 from streams.embedded.home import exclusive_home
 from streams.engine import PartitionName
 from streams.epochs import epochs_of
-from streams.errors import VerificationError
+from streams.errors import TransientError, VerificationError
 from streams.settings import Settings
-from streams.telemetry.health import Health
+from streams.telemetry.health import Health, PartState
 from streams.telemetry.logs import get_log
 
 __all__ = ["IDLE_ONCE_S", "Pipeline", "run_embedded", "until_settled"]
@@ -32,29 +33,41 @@ class Pipeline:
         self._deployment = deployment
         answers = schema_answers(deployment)
         self._specs = projection_specs(deployment, search or LocalSearch(), answers)
+        self._sealing: SealingService | None = None
 
     async def run(self) -> None:
         """Until cancelled; raises what a service raised."""
         projections = [ProjectionService(self._deployment, spec) for spec in self._specs]
+        self._sealing = SealingService(self._deployment)
         async with asyncio.TaskGroup() as group:
-            group.create_task(SealingService(self._deployment).run())
+            group.create_task(self._sealing.run())
             for projection in projections:
                 group.create_task(projection.run())
 
     async def settled(self) -> bool:
-        """Everything sent so far is sealed, and every projection has finished with it."""
+        """Whether nothing is left to do of what was sent so far.
+
+        Everything is sealed, and every projection has finished with it; or a verdict stopped it,
+        which no order that was sealed meanwhile answers.
+        """
         d = self._deployment
-        topology = d.engine.topology
-        for source in topology.sources:
-            roles = tuple(spec.name for spec in self._specs if source in spec.sources)
+        if any(state.state == "stopped" for state in d.health.parts.values()):
+            with suppress(TransientError):
+                await d.trust.refresh()
+        for source in d.engine.topology.sources:
             for partition in range(await d.engine.partitions(source)):
-                epochs = epochs_of(d.trust.history, topology, source, partition)
-                audit = epochs[-1].log.audit
-                if not await _done(d, ("sealer",), (source, partition)) or not await _done(
-                    d, roles, (audit, partition)
-                ):
+                if not await self._is_settled(source, partition):
                     return False
         return True
+
+    async def _is_settled(self, source: str, partition: int) -> bool:
+        d = self._deployment
+        log = epochs_of(d.trust.history, d.engine.topology, source, partition)[-1].log
+        if self._sealing is None or self._sealing.at(source, partition) != log:
+            return False
+        roles = tuple(spec.name for spec in self._specs if source in spec.sources)
+        is_sealed = await _done(d, ("sealer",), (source, partition))
+        return is_sealed and await _done(d, roles, (log.audit, partition))
 
 
 async def run_embedded(settings: Settings, *, once: bool) -> None:
@@ -95,8 +108,8 @@ async def until_settled(pipeline: Pipeline, health: Health) -> None:
             await asyncio.wait({running}, timeout=POLL_S)
             if running.done():
                 running.result()
-            _raise_stopped(health)
             agreed = agreed + 1 if await pipeline.settled() else 0
+        _raise_stopped(health)
     finally:
         running.cancel()
         await asyncio.wait({running})
@@ -115,4 +128,8 @@ async def _done(d: Deployment, roles: Sequence[str], name: PartitionName) -> boo
     finally:
         await reader.close()
     states = [d.health.parts.get((role, *name)) for role in roles]
-    return all(state and state.done is not None and state.done >= end for state in states)
+    return all(state is not None and _is_over(state, end) for state in states)
+
+
+def _is_over(state: PartState, end: int) -> bool:
+    return state.state == "stopped" or (state.done is not None and state.done >= end)

@@ -24,7 +24,7 @@ from streams.archive_root import (
 from streams.audit.note import TrustedKeys
 from streams.births import BirthsWriter
 from streams.clock import SystemClock
-from streams.engine import Engine, EventSink
+from streams.engine import Engine, EventSink, PartitionName
 from streams.epochs import Epoch, epochs_of
 from streams.errors import MissingExtraError, NotOwnerError, SettingsError, TransientError
 from streams.heads import HeadsWriter
@@ -292,6 +292,11 @@ class SealingService:
         self._limits = SealerLimits(
             linger_ms=settings.seal_linger_ms, records_max=settings.seal_records_max
         )
+        self._sealed: dict[PartitionName, LogPlace] = {}
+
+    def at(self, topic: str, partition: int) -> LogPlace | None:
+        """The log that is sealed of a source partition now; None before any is."""
+        return self._sealed.get((topic, partition))
 
     async def run(self) -> None:
         """Until cancelled; raises what a sealer raised unexpectedly."""
@@ -330,6 +335,7 @@ class SealingService:
             trust=d.trust,
             fork=epoch.opened,
         )
+        self._sealed[log.source, log.partition] = log
         metrics.LOG_EPOCH.labels(log.source, str(log.partition)).set(log.epoch)
         sealer = PartitionSealer(world, self._limits, d.health, d.clock)
         try:

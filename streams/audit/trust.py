@@ -6,10 +6,11 @@ has no clock: a key that counts for a log counts for all of it, a retired one up
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from schemas.audit_values import decode_content
 from schemas.records import Plain
-from streams.audit.checkpoint import CheckpointText
+from streams.audit.checkpoint import CheckpointText, parse_log_name
 from streams.audit.note import PublicKey, TrustedKeys, Vkey
 from streams.audit.operations import (
     EpochForked,
@@ -21,7 +22,7 @@ from streams.audit.operations import (
     open_operation,
 )
 
-__all__ = ["TrustHistory", "opened_operations"]
+__all__ = ["SealedOrder", "TrustHistory", "opened_operations", "without_void"]
 
 
 class TrustHistory:
@@ -164,6 +165,32 @@ class TrustHistory:
         heads = self._heads.setdefault(head.origin, [])
         if head not in heads:
             heads.append(head)
+
+
+class SealedOrder(NamedTuple):
+    """An order, and the leaf of which log of operations it is sealed as."""
+
+    origin: str
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody calls
+    operation: Operation
+
+
+def without_void(orders: Iterable[SealedOrder]) -> list[Operation]:
+    """The orders that count, in their order, of all epochs of one log of operations.
+
+    One epoch after the other, each up to the fork that ended it. The fork that ends a log of
+    operations can stand in the next one alone, whose first orders it is among.
+    """
+    by_epoch = sorted(orders, key=lambda order: (parse_log_name(order.origin).epoch, order.index))
+    ends: dict[str, int] = {}
+    for _, _, operation in by_epoch:
+        if isinstance(operation, EpochForked):
+            ends.setdefault(operation.origin, operation.size)
+    return [
+        operation
+        for origin, index, operation in by_epoch
+        if origin not in ends or index < ends[origin]
+    ]
 
 
 def opened_operations(

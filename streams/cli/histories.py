@@ -26,6 +26,7 @@ from streams.cli.archive_source import ArchiveInquiry, Means, Rosters, verify_ar
 from streams.cli.root_logs import (
     RootName,
     embedded_roots,
+    epoch_topic,
     filed_roots,
     live_roots,
     root_topic,
@@ -210,7 +211,7 @@ async def _walked(
         async for page in pages:
             walk.feed(page)
         return {}
-    comparison = SourceComparison(source)
+    comparison = SourceComparison(source, walk.trust)
     try:
         async for page in pages:
             await walk.feed_beside(page, comparison)
@@ -259,25 +260,42 @@ async def _kafka(address: str, inquiry: Inquiry) -> list[LogVerdict]:
     from streams.kafka.engine import KafkaEngine  # noqa: PLC0415  # optional dependency
 
     engine = KafkaEngine(connection, Topology.of(settings, base=""))
-    logs = []
+    logs: list[LogVerdict] = []
     try:
-        count = await engine.partitions(topic)
-        if count <= (wanted or 0):
+        if await engine.partitions(topic) <= (wanted or 0):
+            count = await engine.partitions(topic)
             raise SourceUnreadableError(f"there is no such partition: {topic} has {count}")
         roots = await _live_roots(engine, topic)
         inquiry = inquiry._replace(trust=await rooted(inquiry.trust, roots))
         inquiry.rosters.add(inquiry.trust)
-        for partition in range(count) if wanted is None else (wanted,):
-            reader = engine.reader(topic, partition)
-            try:
-                logs += await _partition(reader, inquiry, live_source(engine))
-            finally:
-                await reader.close()
-        if wanted is None:
-            logs += _beyond(topic, count, logs, inquiry.trust)
+        for audit in await _epochs(engine, topic):
+            logs += await _topic(engine, (audit, wanted), inquiry)
     finally:
         await engine.close()
     return logs
+
+
+async def _topic(
+    engine: Engine, address: tuple[str, int | None], inquiry: Inquiry
+) -> list[LogVerdict]:
+    topic, wanted = address
+    logs: list[LogVerdict] = []
+    count = await engine.partitions(topic)
+    for partition in range(count) if wanted is None else (wanted,):
+        reader = engine.reader(topic, partition)
+        try:
+            logs += await _partition(reader, inquiry, live_source(engine))
+        finally:
+            await reader.close()
+    return logs + ([] if wanted is not None else _beyond(topic, count, logs, inquiry.trust))
+
+
+async def _epochs(engine: Engine, audit_topic: str) -> list[str]:
+    """An audit topic, and those of the epochs that forks opened behind it."""
+    topics = [audit_topic]
+    while await engine.partitions(epoch_topic(audit_topic, len(topics))):
+        topics.append(epoch_topic(audit_topic, len(topics)))
+    return topics
 
 
 async def _live_roots(engine: Engine, audit_topic: str) -> RootLogs:
@@ -285,7 +303,8 @@ async def _live_roots(engine: Engine, audit_topic: str) -> RootLogs:
     for topic in [root_topic(audit_topic, name) for name in ROOTS]:
         # Whoever may not ask for it is as well off as where it is not.
         with suppress(SettingsError):
-            there += [topic] if await engine.partitions(topic) else []
+            if await engine.partitions(topic):
+                there += await _epochs(engine, topic)
     return live_roots(lambda topic: engine.reader(topic, 0), audit_topic, there)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "RootName",
     "archived_roots",
     "embedded_roots",
+    "epoch_topic",
     "filed_roots",
     "live_roots",
     "root_topic",
@@ -32,6 +33,7 @@ RootName = Literal["operations", "heads"]
 Pages = AsyncIterator[list[Record]]
 Opener = Callable[[RootName], Sequence[Pages]]
 PREFIX = re.compile(r"(.*?)audit\.")
+EPOCH = re.compile(r"\.e[1-9][0-9]{0,17}$")
 
 
 class _Roots:
@@ -49,6 +51,11 @@ def root_topic(audit_topic: str, name: RootName) -> str:
     return f"{prefix}audit.{prefix}attestream.{name}"
 
 
+def epoch_topic(audit_topic: str, epoch: int) -> str:
+    """The audit topic of a later epoch of the logs of another one."""
+    return f"{audit_topic}.e{epoch}"
+
+
 def embedded_roots(path: Path, partitions: Sequence[tuple[str, int]]) -> RootLogs:
     """Those of an embedded database, which holds these audit partitions."""
 
@@ -56,7 +63,7 @@ def embedded_roots(path: Path, partitions: Sequence[tuple[str, int]]) -> RootLog
         return [
             _database_pages(path, topic)
             for topic, partition in partitions
-            if partition == 0 and topic == root_topic(topic, name)
+            if partition == 0 and EPOCH.sub("", topic) == root_topic(topic, name)
         ]
 
     return _Roots(opened)
@@ -68,8 +75,8 @@ def live_roots(
     """Those of a cluster in which `topics` are, beside `audit_topic`."""
 
     def opened(name: RootName) -> Sequence[Pages]:
-        topic = root_topic(audit_topic, name)
-        return [_live_pages(readers(topic))] if topic in topics else []
+        root = root_topic(audit_topic, name)
+        return [_live_pages(readers(one)) for one in topics if EPOCH.sub("", one) == root]
 
     return _Roots(opened)
 

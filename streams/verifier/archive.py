@@ -147,7 +147,7 @@ class _ArchivedLog:
         self._request = request
         self._held = held
         self._origin = held.origin
-        self._faults = Faults(trust.void_from.get(held.origin))
+        self._faults = Faults(trust.void_from(held.origin))
         self._terms = ChainTerms(
             keys=trust.keys,
             locked=request.locked,

@@ -17,11 +17,12 @@ from typing import Literal, Protocol
 
 from schemas.audit_values import decode_content
 from schemas.records import AuditRecord, Plain, Record
+from streams.audit.checkpoint import parse_log_name
 from streams.audit.note import MalformedError, TrustedKeys, Vkey
 from streams.audit.operations import Operation, open_operation
 from streams.audit.roster import Roster
 from streams.audit.trail import Trail
-from streams.audit.trust import TrustHistory
+from streams.audit.trust import SealedOrder, TrustHistory, without_void
 from streams.errors import BreakError, SourceUnreadableError
 from streams.verifier.verdicts import Trust
 
@@ -65,20 +66,22 @@ async def rooted(trust: Trust, logs: RootLogs) -> Trust:
     history = await _history(trust.keys, logs)
     keys = history.keys if has_operator(trust.keys) else trust.keys
     heads = [head for origin in sorted(history.origins) for head in history.heads(origin)]
+    forks = {origin: history.fork(origin) for origin in history.origins}
     roster = Roster(keys)
     for rows in logs.rows("heads"):
-        async for content in _sealed(rows, keys):
-            roster.apply(content)
+        async for origin, index, content in _sealed(rows, keys):
+            fork = forks.get(origin)
+            if fork is None or index < fork.size:
+                roster.apply(content)
     heads += [head for origin in sorted(roster.origins) for head in roster.heads(origin)]
     manifests = {origin: roster.manifests(origin) for origin in roster.origins}
-    forks = {origin: history.fork(origin) for origin in history.origins}
     return replace(
         trust,
         keys=keys,
         heads=tuple(dict.fromkeys(heads)),
         has_roster=bool(roster.origins),
         manifests={origin: digests for origin, digests in manifests.items() if digests},
-        void_from={origin: fork.size for origin, fork in forks.items() if fork is not None},
+        forks={origin: fork for origin, fork in forks.items() if fork is not None},
     )
 
 
@@ -89,14 +92,24 @@ async def _history(keys: TrustedKeys, logs: RootLogs) -> TrustHistory:
             operators.setdefault(vkey.name.removesuffix(OPERATOR), []).append(vkey)
     history = TrustHistory(vkey for vkey in keys.vkeys if not vkey.name.endswith(OPERATOR))
     for base, vkeys in operators.items():
-        for rows in logs.rows("operations"):
-            # Whose signatures its checkpoints bear is told by the log itself: so its shape alone
-            # is checked here, and all of it as that of any log when trust is known.
-            async for content in _sealed(rows, None):
-                operation = _ordered(content, base, TrustedKeys(vkeys))
-                if operation is not None:
-                    history.apply(operation)
+        for operation in without_void(await _orders(base, TrustedKeys(vkeys), logs)):
+            history.apply(operation)
     return history
+
+
+async def _orders(base: str, operator: TrustedKeys, logs: RootLogs) -> list[SealedOrder]:
+    """Every order of an operator, with where it is sealed."""
+    orders = []
+    for rows in logs.rows("operations"):
+        # Whose signatures its checkpoints bear is told by the log itself: so its shape alone
+        # is checked here, and all of it as that of any log when trust is known.
+        async for origin, index, content in _sealed(rows, None):
+            if parse_log_name(origin).deployment != base:
+                break
+            operation = _ordered(content, base, operator)
+            if operation is not None:
+                orders.append(SealedOrder(origin, index, operation))
+    return orders
 
 
 def _ordered(content: Plain, base: str, operator: TrustedKeys) -> Operation | None:
@@ -109,8 +122,8 @@ def _ordered(content: Plain, base: str, operator: TrustedKeys) -> Operation | No
 
 async def _sealed(
     pages: AsyncIterator[list[Record]], keys: TrustedKeys | None
-) -> AsyncIterator[Plain]:
-    """The contents of the sealed records of a log, up to its first break."""
+) -> AsyncIterator[tuple[str, int, Plain]]:
+    """Origin, index and content of the sealed records of a log, up to its first break."""
     trail = Trail(None, keys)
     waiting: deque[AuditRecord] = deque()
     offset = 0
@@ -125,6 +138,7 @@ async def _sealed(
             if isinstance(fed, AuditRecord):
                 waiting.append(fed)
             while waiting and waiting[0].index < trail.size:
-                content = decode_content(waiting.popleft().content)
+                sealed = waiting.popleft()
+                content = decode_content(sealed.content)
                 if isinstance(content, Plain):
-                    yield content
+                    yield trail.origin or "", sealed.index, content

@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from schemas.audit_values import encode_content
+from schemas.canonical import LONG_MAX
 from schemas.records import AuditRecord, Record
 from streams.audit.checkpoint import parse_log_name
 from streams.errors import BreakError
+from streams.verifier.verdicts import Trust
 
 __all__ = ["OpenSource", "SourceComparison", "SourcePages"]
 
@@ -43,10 +45,18 @@ class SourceComparison:
         first: the first index that could be compared; None before any.
     """
 
-    def __init__(self, open_source: OpenSource) -> None:
-        """`open_source` of an origin gives None where the source is gone."""
+    def __init__(self, open_source: OpenSource, trust: Trust) -> None:
+        """Begin before the first record.
+
+        Args:
+            open_source: of an origin; gives None where the source is gone.
+            trust: says which logs have ended: their source was cut, or is another one now, and
+                says nothing of them. And from which offset on an epoch has every record.
+        """
         self.first: int | None = None
         self._open = open_source
+        self._trust = trust
+        self._begins_at = 0
         self._is_open = False
         self._pages: SourcePages | None = None
         self._page: list[Record] = []
@@ -65,18 +75,17 @@ class SourceComparison:
         its offset, or none. A record out of order is left to `streams.audit.trail`.
         """
         if not self._is_open:
-            self._pages, self._is_open = await self._open(origin), True
+            await self._begin(origin)
         offset = leaf.source.offset
         if self._pages is None or offset <= self._last:
             return []
         self._last = offset
         skipped, record = await self._advance(self._pages, offset)
+        self._begins_at = min(self._begins_at, offset)
         if offset < self._pages.start:
             return []
         found = []
-        # A log of a later epoch begins where an operator's fork said, not where its source does.
-        begins_late = self.first is None and bool(parse_log_name(origin).epoch)
-        if skipped is not None and not begins_late:
+        if skipped is not None:
             detail = f"the source record of offset {skipped} was left out"
             found.append(BreakError("sequence", leaf.index, detail))
         if self.first is None:
@@ -94,6 +103,17 @@ class SourceComparison:
         if self._pages is not None:
             await self._pages.close()
 
+    async def _begin(self, origin: str) -> None:
+        self._is_open = True
+        if self._trust.void_from(origin) is not None:
+            return
+        self._pages = await self._open(origin)
+        begins_at = self._trust.begins_at(origin)
+        if begins_at is None and parse_log_name(origin).epoch:
+            # Where it had to begin was not told: it may have begun at its first record.
+            begins_at = LONG_MAX
+        self._begins_at = begins_at or 0
+
     async def _advance(self, pages: SourcePages, offset: int) -> tuple[int | None, Record | None]:
         """The first offset passed over on the way to `offset`, and the record there."""
         skipped = None
@@ -101,7 +121,8 @@ class SourceComparison:
             for record in self._page[self._at :]:
                 if record.offset >= offset:
                     break
-                skipped = record.offset if skipped is None else skipped
+                is_due = record.offset >= self._begins_at
+                skipped = record.offset if skipped is None and is_due else skipped
                 self._at += 1
             if self._at < len(self._page):
                 break

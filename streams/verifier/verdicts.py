@@ -12,6 +12,7 @@ from typing import Any
 from streams.audit.checkpoint import CheckpointText
 from streams.audit.merkle import EMPTY_ROOT
 from streams.audit.note import TrustedKeys
+from streams.audit.operations import EpochForked
 from streams.errors import BreakError
 from streams.verifier.archive_report import ArchiveReport
 
@@ -29,7 +30,7 @@ BREAK_STATUS = {
     "archive": 28,
 }
 UNREADABLE_STATUS = 3
-UNTOLD = ("archive", "breaks", "note", "source_from")  # in the JSON of formats §9
+UNTOLD = ("archive", "breaks", "note", "source_from", "void_from")  # in the JSON of formats §9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class Trust:
             nothing.
         manifests: by the roster, SHA-256 of archive manifests of each log.
         may_lag: the source may end before `heads`, as an archive does.
-        void_from: of a log that the operator forked, the size from which on it is void.
+        forks: the operator's forks, by the origin each of them ended.
     """
 
     keys: TrustedKeys | None = None
@@ -54,7 +55,7 @@ class Trust:
     has_roster: bool = False
     beside: tuple[CheckpointText, ...] = ()
     manifests: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
-    void_from: Mapping[str, int] = field(default_factory=dict)
+    forks: Mapping[str, EpochForked] = field(default_factory=dict)
     may_lag: bool = False
 
     @property
@@ -66,6 +67,16 @@ class Trust:
     def binding(self) -> tuple[CheckpointText, ...]:
         """What no log may end before, even one that may lag."""
         return (*self.anchors, *self.beside)
+
+    def void_from(self, origin: str | None) -> int | None:
+        """The index from which on a log is void; None for one that nobody forked."""
+        fork = self.forks.get(origin or "")
+        return None if fork is None else fork.size
+
+    def begins_at(self, origin: str) -> int | None:
+        """The source offset that an epoch begins at; None where no fork says so."""
+        offsets = [fork.offset for fork in self.forks.values() if fork.opens == origin]
+        return offsets[0] if offsets else None
 
     def states(self, compared: Iterable[CheckpointText]) -> dict[str, Any]:
         """`anchored` and `roster` of a log with which some of `known` could be compared."""
@@ -100,6 +111,8 @@ class LogVerdict:
             known that the log leads to it.
         source_from: of a compared source, the first index it still holds.
         archive: what was read of an archive; None for any other source.
+        void_from: the size at which the operator ended the log; what stands behind it was read
+            and is not judged. None for a log that nobody forked.
     """
 
     origin: str
@@ -116,11 +129,13 @@ class LogVerdict:
     note: str = field(default="", compare=False, repr=False)
     source_from: int | None = None
     archive: ArchiveReport | None = None
+    void_from: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The log's object in `verify --json`."""
         return {
             **{name: getattr(self, name) for name in self.__slots__ if name not in UNTOLD},
+            **({} if self.void_from is None else {"void_from": self.void_from}),
             **({} if self.archive is None else {"archive": self.archive.to_json()}),
             "breaks": [
                 {"kind": b.kind, "index": b.index, "detail": b.detail} for b in self.breaks
@@ -208,6 +223,14 @@ def _log_lines(log: LogVerdict) -> list[str]:
         f"  size {log.size}, root {log.root}",
         f"  {found}, tail {log.tail}",
         f"  anchored: {log.anchored} · roster: {log.roster} · source: {source}",
+        *_void_line(log),
         *(f"  {line}" for line in (log.archive.to_lines() if log.archive else ())),
         *(f"  BREAK {found.kind} at index {found.index}: {found.detail}" for found in log.breaks),
     ]
+
+
+def _void_line(log: LogVerdict) -> list[str]:
+    if log.void_from is None:
+        return []
+    void = max(log.first + log.records - log.void_from, 0)
+    return [f"  ended by the operator at size {log.void_from}; {void} void records, not judged"]

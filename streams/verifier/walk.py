@@ -75,6 +75,11 @@ class LogWalk:
         self._trail = Trail(origin, trust.keys, anchors=trust.known, on_break=self.note)
 
     @property
+    def trust(self) -> Trust:
+        """Keys and anchors, as given."""
+        return self._trust
+
+    @property
     def breaks(self) -> tuple[BreakError, ...]:
         """The first of each kind so far, by index."""
         return tuple(sorted(self._breaks.values(), key=lambda found: found.index))
@@ -85,7 +90,7 @@ class LogWalk:
             return
         if not (self._breaks or self._is_void):
             self._good = self._trail.size, self._trail.root
-        void_from = self._trust.void_from.get(self._trail.origin or "")
+        void_from = self._trust.void_from(self._trail.origin)
         if void_from is not None and found.index >= void_from:
             self._is_void = True
         else:
@@ -158,17 +163,23 @@ class LogWalk:
         trail.finish()
         ended = bool(self._breaks) or self._is_void
         size, root = self._good if ended else (trail.size, trail.root)
+        tail, fork = trail.tail, self._trust.forks.get(trail.origin or "")
+        if fork is not None and size >= fork.size:
+            # The walk went by the fork's root, or a break says where it did not.
+            ended |= size > fork.size
+            size, root, tail = fork.size, fork.root, 0
         return LogVerdict(
             origin=trail.origin or "",
             first=self._first,
             size=size,
             root=root.hex(),
             records=trail.records,
-            tail=trail.tail,
+            tail=tail,
             checkpoints=trail.checkpoints,
             **self._trust.states(trail.anchors_compared),
             breaks=self.breaks,
             note="" if ended or trail.newest is None else trail.newest.note,
+            void_from=None if fork is None else fork.size,
         )
 
     def _may_lag(self, size: int) -> bool:

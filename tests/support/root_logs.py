@@ -19,10 +19,10 @@ def root_log(
 
 
 def sealed_at_once(
-    topic: str, source: Sequence[Record], key: Key = KEY, base: str = BASE
+    topic: str, source: Sequence[Record], key: Key = KEY, base: str = BASE, origin: str = ""
 ) -> list[Record]:
     """The log of partition 0 of a topic: genesis, the records, a checkpoint over them."""
-    origin = f"{base}/{topic}/0"
+    origin = origin or f"{base}/{topic}/0"
     genesis = checkpoint_record(key.note(0, Frontier().root(), origin), Frontier(), 0)
     plan = plan_batch(Frontier(), topic, 0, source)
     note = key.note(plan.frontier.size, plan.frontier.root(), origin)

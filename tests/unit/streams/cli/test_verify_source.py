@@ -155,7 +155,7 @@ def compared(
 ) -> tuple[str, int | None, list[tuple[str, int]]]:
     async def walk_all() -> tuple[str, int | None, list[tuple[str, int]]]:
         walk = LogWalk(Trust(keys=KEY.trusted()))
-        comparison = SourceComparison(opened(source))
+        comparison = SourceComparison(opened(source), Trust())
         await walk.feed_beside(log.rows, comparison)
         await comparison.close()
         found = [(b.kind, b.index) for b in walk.verdict().breaks]
