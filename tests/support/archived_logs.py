@@ -67,8 +67,11 @@ def segments_of(log: SignedLog) -> list[Segment]:
 class Archive:
     """The usual log in three segments, with manifests and anchors."""
 
-    def __init__(self, store: ObjectStore, log: SignedLog | None = None) -> None:
+    def __init__(
+        self, store: ObjectStore, log: SignedLog | None = None, *, days: int = DAYS
+    ) -> None:
         self.store = store
+        self.days = days
         self.log = log or usual_log()
         self.files: dict[int, bytes] = {}
         self.manifests: dict[int, bytes] = {}
@@ -80,17 +83,21 @@ class Archive:
             data = encode_segment(ORIGIN, segment.first, opening, segment.rows)
             self.files[segment.first] = data
             name = segment_name(ORIGIN, segment.first)
-            version = await self.store.create(name, data, retain_days=DAYS)
+            version = await self.store.create(name, data, retain_days=self.days)
             info = await self.store.head(name, version)
             if number >= manifests or info is None:
                 continue
             body = manifest_of(segment, data, previous, (version, info)).render()
             self.manifests[segment.first] = body
-            await self.store.create(manifest_name(ORIGIN, segment.first), body, retain_days=DAYS)
+            await self.store.create(
+                manifest_name(ORIGIN, segment.first), body, retain_days=self.days
+            )
             previous = sha256(body).hexdigest()
             if number < anchors:
                 note = checkpoint_of(segment.rows[-1]).note.encode()
-                await self.store.create(anchor_name(ORIGIN, segment.size), note, retain_days=DAYS)
+                await self.store.create(
+                    anchor_name(ORIGIN, segment.size), note, retain_days=self.days
+                )
         return self
 
     def encoded_again(self, first: int) -> bytes:
