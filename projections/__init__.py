@@ -12,4 +12,6 @@ events stand for, known before a batch is applied).
 
 What runs them: `roles` and `services` on either engine; `app` is the Faust worker, `embedded` the
 one process without a broker; `api` its pages, `cli` the command, `demo` the show.
+
+Beside all that, `vector_server` answers callers in other languages, of no log.
 """

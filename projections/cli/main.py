@@ -22,6 +22,7 @@ VERBS = {
     "search": ("projections.cli.search:search", "Nearest decisions, or memories."),
     "send": ("streams.cli.send:send", "Feed events from files."),
     "topics": ("streams.cli.topics:topics", "Topics as declared against the cluster."),
+    "vectors": ("projections.cli.vectors:vectors", "Nearest neighbours for other languages."),
     "verify": ("streams.cli.verify:verify", "Verify logs offline."),
     "worker": ("projections.cli.worker:worker", "One worker of the Kafka deployment."),
 }

@@ -54,6 +54,14 @@ class NamespaceVectors:
     def __len__(self) -> int:
         return len(self._ids)
 
+    def holds(self, node_id: str) -> bool:
+        """Whether a node has a vector here."""
+        return node_id in self._rows
+
+    def held(self) -> tuple[list[str], Vectors]:
+        """All nodes, and a copy of their vectors in the same order."""
+        return list(self._ids), self._matrix[: len(self._ids)].copy()
+
     @property
     def stale(self) -> int:
         """Vectors the graph still holds though nobody should."""
