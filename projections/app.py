@@ -22,6 +22,7 @@ from mode import Service
 
 from projections.api.pages import METRICS_CONTENT_TYPE, Answer, healthz, metrics, readyz
 from projections.api.search import SearchPages
+from projections.drill.promise import DrillWatch
 from projections.roles import (
     ALL_ROLES,
     INDEX,
@@ -129,7 +130,7 @@ class _Hosted:
             self.answers = answers = schema_answers(deployment)
             services: list[Any] = []
             if SEALER in self._roles:
-                services.append(SealingService(deployment))
+                services += [SealingService(deployment), DrillWatch(deployment)]
             services += [
                 ProjectionService(deployment, spec)
                 for spec in projection_specs(deployment, self._search, answers)

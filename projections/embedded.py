@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from projections.api.search import SearchPages
 from projections.api.server import serve
+from projections.drill.promise import DrillWatch
 from projections.roles import projection_specs, schema_answers
 from projections.search import LocalSearch
 from projections.services import ProjectionService
@@ -41,6 +42,7 @@ class Pipeline:
         self._sealing = SealingService(self._deployment)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sealing.run())
+            group.create_task(DrillWatch(self._deployment).run())
             for projection in projections:
                 group.create_task(projection.run())
 

@@ -23,7 +23,7 @@ from streams.engine import Engine
 from streams.history import pages
 from streams.ports import Clock, NewRecord, PartitionReader
 
-__all__ = ["SealedEvent", "publish_operation", "sealed_events"]
+__all__ = ["SealedEvent", "event_of", "publish_operation", "sealed_events"]
 
 KINDS: dict[type[OperationEvent], bytes] = {
     LogOpened: b"log-opened",
@@ -68,14 +68,21 @@ async def sealed_events(audit: PartitionReader) -> AsyncIterator[SealedEvent]:
                 yield found
 
 
-def _event_in(row: Record) -> SealedEvent | None:
+def event_of(content: bytes) -> OperationEvent | None:
+    """The event that a leaf of the operations commits to; None where it is something else."""
     try:
-        value = decode_audit_value(row.value or b"")
-        if isinstance(value, AuditRecord):
-            content = decode_content(value.content)
-            if isinstance(content, Plain):
-                record = Record(row.offset, row.timestamp, *content)
-                return SealedEvent(value.index, decode_operation_event(record))
+        plain = decode_content(content)
+        if isinstance(plain, Plain):
+            return decode_operation_event(Record(0, -1, *plain))
     except RejectedInput:
         pass
     return None
+
+
+def _event_in(row: Record) -> SealedEvent | None:
+    try:
+        value = decode_audit_value(row.value or b"")
+    except RejectedInput:
+        return None
+    event = event_of(value.content) if isinstance(value, AuditRecord) else None
+    return SealedEvent(value.index, event) if event and isinstance(value, AuditRecord) else None

@@ -16,6 +16,7 @@ VERBS = {
     "audit": ("streams.cli.audit:audit", "Read audit logs: heads, checkpoints, records."),
     "demo": ("projections.cli.demo:demo", "The whole pipeline on your machine, in a minute."),
     "doctor": ("projections.cli.doctor:doctor", "Check settings, broker, topics, bucket, signer."),
+    "drill": ("projections.cli.drill:drill", "Restore from the archive, to know it can be done."),
     "keys": ("streams.cli.keys:keys", "Signing keys: make one, print its vkey."),
     "replay": ("projections.cli.replay:replay", "Logs copied into a staging place."),
     "run": ("projections.cli.run:run", "The embedded pipeline as a service."),

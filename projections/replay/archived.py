@@ -53,6 +53,11 @@ class ArchivedLog:
         told = tuple(f"{fault.kind} at {fault.index}: {fault.detail}" for fault in faults)
         return plan._replace(missing=(*plan.missing, *told))
 
+    async def root_at(self, size: int) -> bytes | None:
+        """The root of this size, where a segment closes at it; None elsewhere."""
+        chain, _ = await self._chain([])
+        return chain.closings.get(size)
+
     async def index_at(self, offset: int) -> int:
         """The index of the first archived audit record at or behind an audit offset."""
         return await self._first_with(lambda row: row.offset >= offset, f"at offset {offset}")

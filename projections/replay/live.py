@@ -59,6 +59,11 @@ class LiveLog:
         opening = await self._opening(bounds, begin)
         return LogPlan(self._origin, begin, opening.size, size)
 
+    async def root_at(self, size: int) -> bytes | None:
+        """The root its checkpoint of exactly this size signs; None without one."""
+        found = await checkpoint_at(self._reader, size)
+        return found.root if found is not None and found.size == size else None
+
     async def index_at(self, offset: int) -> int:
         """The index of the first audit record at or behind an audit offset."""
         bounds = await self._reader.bounds()

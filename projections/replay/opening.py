@@ -64,6 +64,7 @@ class ReplayRequest:
         logs: origins; empty for every log of the deployment.
         begin: where each begins.
         keys: whose signatures count; None for this deployment's own and its operator's.
+        with_deployment: open the deployment too, where it can be reached, to compare with it.
     """
 
     source: Literal["log", "archive"]
@@ -71,10 +72,17 @@ class ReplayRequest:
     logs: tuple[str, ...] = ()
     begin: Begin = Begin()
     keys: TrustedKeys | None = None
+    with_deployment: bool = False
 
 
 class Replay:
-    """Logs that can be planned and copied; made by `open_replay`."""
+    """Logs that can be planned and copied; made by `open_replay`.
+
+    Attributes:
+        sources: where they are read.
+        place: where copies go, None where nothing is copied.
+        origins: the logs, operations and heads first.
+    """
 
     def __init__(
         self,
@@ -84,50 +92,45 @@ class Replay:
         place: Place | None,
     ) -> None:
         self._request = request
-        self._sources = sources
-        self._place = place
+        self.sources = sources
+        self.place = place
         self.origins = tuple(origins)
 
     @property
-    def trust(self) -> Trust:
-        """Whose signatures count, and what is known of the logs from elsewhere."""
-        return self._sources.trust
+    def engine(self) -> Engine | None:
+        """The deployment itself, where it was opened."""
+        return self.sources.engine
 
     async def plan(self, origin: str) -> LogPlan:
         """What a copy of a log would read. Raises TransientError, SourceUnreadableError."""
-        async with self._sources.log(origin) as source:
+        async with self.sources.log(origin) as source:
             plan = await source.plan(await self._begin(source))
-        return plan._replace(missing=(*plan.missing, *self._sources.lacking(origin, plan.size)))
+        return plan._replace(missing=(*plan.missing, *self.sources.lacking(origin, plan.size)))
 
     async def copy(self, origin: str, progress: Progress = SILENT) -> Copied:
         """Copy a log into the place that was asked for. Raises as `copy_log`."""
-        assert self._place is not None, "nowhere to copy to"
-        place, name = self._place, parse_log_name(origin)
-        audit = self._sources.audit(name)
+        assert self.place is not None, "nowhere to copy to"
+        place, name = self.place, parse_log_name(origin)
+        audit = self.sources.audit(name)
         plan = await self.plan(origin)
         staging = StagingLog(
             lambda: place.reader(audit, name.partition),
             lambda: place.writer(audit, name.partition),
             origin,
-            self._sources.keys,
+            self.sources.keys,
         )
-        async with self._sources.log(origin, plan.size) as source:
+        async with self.sources.log(origin, plan.size) as source:
             progress.begin(origin, plan.records)
             return await copy_log(source, staging, plan.begin, progress)
 
     async def prepare(self) -> None:
         """Make the partitions that copies go to. Raises as `Place.ensure`."""
-        assert self._place is not None, "nowhere to copy to"
+        assert self.place is not None, "nowhere to copy to"
         partitions: dict[str, int] = {}
         for name in map(parse_log_name, self.origins):
-            audit = self._sources.audit(name)
+            audit = self.sources.audit(name)
             partitions[audit] = max(partitions.get(audit, 0), name.partition + 1)
-        await self._place.ensure(partitions)
-
-    @property
-    def place(self) -> Place | None:
-        """Where copies go."""
-        return self._place
+        await self.place.ensure(partitions)
 
     async def _begin(self, source: ArchivedLog | LiveLog) -> int:
         begin = self._request.begin
@@ -149,8 +152,8 @@ class Sources:
         prefix: str,
         anchors: dict[str, CheckpointText],
     ) -> None:
-        self._engine = engine
-        self._store = store
+        self.engine = engine
+        self.store = store
         self._prefix = prefix
         self._anchors = anchors
         self.trust = trust
@@ -167,12 +170,12 @@ class Sources:
         """One log, held to what is known of it from elsewhere, up to `size`."""
         known = [*self.trust.known, *self._anchors.values()]
         anchors = [one for one in known if one.origin == origin and one.size <= (size or 0)]
-        if self._store is not None:
-            yield ArchivedLog(store=self._store, origin=origin, keys=self.keys, anchors=anchors)
+        if self.store is not None:
+            yield ArchivedLog(store=self.store, origin=origin, keys=self.keys, anchors=anchors)
             return
-        assert self._engine is not None
+        assert self.engine is not None
         name = parse_log_name(origin)
-        reader = self._engine.reader(self.audit(name), name.partition)
+        reader = self.engine.reader(self.audit(name), name.partition)
         try:
             yield LiveLog(reader, origin, self.keys, anchors)
         finally:
@@ -206,6 +209,10 @@ async def open_replay(settings: Settings, request: ReplayRequest) -> AsyncIterat
         engine = None
         if _needs_engine(settings, request):
             engine = await stack.enter_async_context(open_engine(settings))
+        elif request.with_deployment and settings.on_kafka:
+            # Without an answer there is nothing to compare with; the archive is there still.
+            with suppress(TransientError):
+                engine = await stack.enter_async_context(open_engine(settings))
         store = None
         if request.source == "archive":
             store = open_objects(settings)

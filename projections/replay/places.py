@@ -34,6 +34,9 @@ class Place(Protocol):
             TransientError.
         """
 
+    async def partitions(self, audit: str) -> int:
+        """How many partitions the copy of an audit topic has, 0 without one."""
+
     def reader(self, audit: str, partition: int) -> PartitionReader:
         """A reader of a copy; close it."""
 
@@ -79,6 +82,10 @@ class PrefixedPlace:
         if problems := [f"{one.topic}: {one.sentence}" for one in to_do(refused)]:
             raise SettingsError(problems)
 
+    async def partitions(self, audit: str) -> int:
+        """See `Place`."""
+        return await self._engine.partitions(self.topic(audit))
+
     def reader(self, audit: str, partition: int) -> PartitionReader:
         """See `Place`."""
         return self._engine.reader(self.topic(audit), partition)
@@ -102,6 +109,10 @@ class DirectoryPlace:
         """See `Place`."""
         for audit, count in partitions.items():
             await self._database.ensure_topic(audit, count, audit=True)
+
+    async def partitions(self, audit: str) -> int:
+        """See `Place`."""
+        return self._database.partitions(audit)
 
     def reader(self, audit: str, partition: int) -> PartitionReader:
         """See `Place`."""

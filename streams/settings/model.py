@@ -211,6 +211,7 @@ class Settings(BaseModel):
     )
     snapshot_s: float = Field(3600, alias="ATTESTREAM_SNAPSHOT_S", ge=1, le=2_678_400)
     snapshot_leaves: int = Field(1_000_000, alias="ATTESTREAM_SNAPSHOT_LEAVES", ge=1)
+    drill_days: int = Field(92, alias="ATTESTREAM_DRILL_DAYS", ge=1, le=3650)
     lag_limit: int = Field(100_000, alias="ATTESTREAM_LAG_LIMIT", ge=1)
     session_timeout_ms: int = Field(
         10_000, alias="ATTESTREAM_SESSION_TIMEOUT_MS", ge=1000, le=300_000

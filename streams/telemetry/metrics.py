@@ -11,6 +11,7 @@ __all__ = [
     "ARCHIVE_OLDEST",
     "CHECKPOINT_AGE",
     "DEAD_LETTERS",
+    "DRILL_AGE",
     "EMBEDDING_DROPPED",
     "EMBEDDING_PROCESSED",
     "EMBEDDING_QUEUE",
@@ -82,6 +83,9 @@ ARCHIVE_OLDEST = Gauge(
     "attestream_archive_oldest_unarchived_seconds",
     "Age of the oldest sealed record that is not archived yet, 0 when all are",
     ["topic", "partition"],
+)
+DRILL_AGE = Gauge(
+    "attestream_drill_age_seconds", "Age of the last recovery drill that passed and is sealed"
 )
 DEAD_LETTERS = Counter(
     "attestream_dead_letters_total", "Sealed events no reader can use", ["topic", "reason"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.operations import LogOpened
+from schemas.operations import LogOpened, OperationEvent
 from streams.anchors import AnchorStore
 from streams.audit.note import Vkey
 from streams.births import BirthsWriter
@@ -47,7 +47,7 @@ async def sealed_operations(at: SealingWorld) -> OperationsPartition:
 
 
 async def test_events_are_read_back_among_whatever_else_is_sealed(at: SealingWorld) -> None:
-    events = [DRILLED, OPENED, RESTORED, ROTATED]
+    events: list[OperationEvent] = [DRILLED, OPENED, RESTORED, ROTATED]
     async with at.engine.sink(at.engine.topology.operations) as sink:
         await sink.send(NewRecord(0, b"attestream.operation/nothing/v1\n"))
     for event in events:
