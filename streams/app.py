@@ -46,6 +46,7 @@ from streams.trust_root import (
     own_keys,
     own_vkeys,
     sealed_trust,
+    sealers_trust,
     trusted_keys,
 )
 
@@ -313,16 +314,19 @@ class SealingService:
             source = self._ownership.source(topic, partition)
         except NotOwnerError:
             return
-        topology, trust = self._deployment.engine.topology, self._deployment.trust
+        d, topology = self._deployment, self._deployment.engine.topology
         try:
-            while await self._seal_epoch(
-                source, epochs_of(trust.history, topology, topic, partition)[-1]
-            ):
-                pass
+            async with sealers_trust(d.settings, d.engine, d.trust, topic) as trust:
+                with suppress(TransientError):
+                    await trust.refresh()
+                while await self._seal_epoch(
+                    source, epochs_of(trust.history, topology, topic, partition)[-1], trust
+                ):
+                    pass
         finally:
             await source.close()
 
-    async def _seal_epoch(self, source: SourcePartition, epoch: Epoch) -> bool:
+    async def _seal_epoch(self, source: SourcePartition, epoch: Epoch, trust: Trust) -> bool:
         """Whether the log was forked, so that the next one is to be sealed."""
         d, log = self._deployment, epoch.log
         audit = d.engine.reader(log.audit, log.partition)
@@ -332,7 +336,7 @@ class SealingService:
             audit=audit,
             make_writer=lambda: d.engine.writer(log.audit, log.partition),
             anchors=d.anchors,
-            trust=d.trust,
+            trust=trust,
             fork=epoch.opened,
         )
         self._sealed[log.source, log.partition] = log

@@ -7,6 +7,7 @@ mended it in Kafka.
 """
 
 import asyncio
+from contextlib import suppress
 
 from streams.errors import (
     OutcomeUnknownError,
@@ -46,6 +47,8 @@ class Standstill:
         """A while, or until the operator forked the log."""
         for _ in range(int(RECHECK_S / RETRY_S)):
             await asyncio.sleep(RETRY_S)
+            with suppress(TransientError):
+                await self._world.trust.refresh()
             if self._world.trust.history.fork(self._world.origin) is not None:
                 return
 

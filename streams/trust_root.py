@@ -7,7 +7,7 @@ up; both within `FOLLOW_S` seconds.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,8 +18,8 @@ from streams.engine import Engine
 from streams.errors import SettingsError, TransientError
 from streams.keys.choice import open_key_ring
 from streams.keys.ring import KeyRing
-from streams.operations_log import OperationsSource, SealedTrust
-from streams.ports import Signer
+from streams.operations_log import OperationsSource, OwnForks, SealedTrust
+from streams.ports import PartitionReader, Signer
 from streams.settings import Settings
 from streams.tasks import cancelled
 from streams.telemetry.health import Health
@@ -32,10 +32,12 @@ __all__ = [
     "operator_keys",
     "own_keys",
     "sealed_trust",
+    "sealers_trust",
     "trusted_keys",
 ]
 
 FOLLOW_S = 1.0
+PROBE_S = 2.0  # how often it is asked whether the operations have a next epoch
 SETTING = "ATTESTREAM_OPERATOR_KEY"
 log = get_log("trust")
 
@@ -103,14 +105,43 @@ async def sealed_trust(
     operator = operator_keys(settings, topology.base)
     if operator is None:
         raise SettingsError([f"{SETTING} is not set: the vkey of the operator, or a file with it"])
-    reader = engine.reader(topology.audit(topology.operations), 0)
-    source = OperationsSource(
-        reader, topology.origin(topology.operations, 0), topology.base, operator
-    )
-    try:
+    async with AsyncExitStack() as open_readers:
+        loop, looked = asyncio.get_running_loop(), -PROBE_S
+
+        def opened(number: int) -> tuple[PartitionReader, str]:
+            log = topology.log(topology.operations, 0, number)
+            reader = engine.reader(log.audit, log.partition)
+            open_readers.push_async_callback(reader.close)
+            return reader, log.origin
+
+        async def open_epoch(number: int) -> tuple[PartitionReader, str] | None:
+            nonlocal looked
+            if loop.time() - looked < PROBE_S:
+                return None
+            looked = loop.time()
+            topic = topology.audit(topology.operations, number)
+            return opened(number) if await engine.partitions(topic) else None
+
+        source = OperationsSource(*opened(0), topology.base, operator, open_epoch)
         trust = SealedTrust(source, given, ring.held if ring else tuple)
         await trust.refresh()
         yield trust
+
+
+@asynccontextmanager
+async def sealers_trust(
+    settings: Settings, engine: Engine, trust: Trust, source: str
+) -> AsyncIterator[Trust]:
+    """Trust as the sealer of a source topic has it: see `streams.operations_log.OwnForks`."""
+    topology = engine.topology
+    operator = operator_keys(settings, topology.base)
+    if source != topology.operations or operator is None:
+        yield trust
+        return
+    reader = engine.reader(source, 0)
+    try:
+        own = OperationsSource(reader, topology.origin(source, 0), topology.base, operator)
+        yield OwnForks(trust, own)
     finally:
         await reader.close()
 

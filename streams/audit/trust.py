@@ -56,6 +56,10 @@ class TrustHistory:
             history.apply(operation)
         return history
 
+    def also(self, operations: Iterable[Operation]) -> "TrustHistory":
+        """Another history: this one, and `operations` behind it."""
+        return TrustHistory.of([*self.operations, *operations], self._given)
+
     def apply(self, operation: Operation) -> bool:
         """Take the next sealed operation; False where it changed nothing: it stood before."""
         changed = self._apply(operation)

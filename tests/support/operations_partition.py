@@ -22,8 +22,8 @@ class OperationsPartition(SignedLog):
     topic = f"audit.{TOPIC}"
     partition = 0
 
-    def __init__(self, key: Key = KEY) -> None:
-        super().__init__(key, ORIGIN)
+    def __init__(self, key: Key = KEY, origin: str = ORIGIN) -> None:
+        super().__init__(key, origin)
 
     def send(self, *values: bytes) -> "OperationsPartition":
         """Append records, uncovered as yet."""
@@ -39,7 +39,7 @@ class OperationsPartition(SignedLog):
 
     def seal(self, *keys: Key) -> "OperationsPartition":
         """A checkpoint over everything, with a line of each key."""
-        notes = [key.note(self.frontier.size, self.frontier.root(), ORIGIN) for key in keys]
+        notes = [key.note(self.frontier.size, self.frontier.root(), self.origin) for key in keys]
         checkpoint = Checkpoint(joined_notes(notes), self.frontier.nodes)
         self.rows.append(self.row(checkpoint))
         self._offset += 1

@@ -2,16 +2,19 @@
 
 import asyncio
 from base64 import b64encode
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from schemas.records import Record
 from streams.audit.checkpoint import CheckpointText
 from streams.audit.note import ED25519, Vkey
-from streams.audit.operations import KeyAdded, KeyRetired, operator_name
+from streams.audit.operations import EpochForked, KeyAdded, KeyRetired, operator_name
 from streams.errors import SettingsError, TransientError
 from streams.keys.local import LocalSigner, load_private_key
-from streams.operations_log import SealedTrust
-from streams.ports import Signer
+from streams.operations_log import OwnForks, SealedTrust
+from streams.ports import Bounds, Fetched, Signer
 from streams.trust import FollowedKeys, GivenTrust
 from tests.support.operations_partition import ORIGIN, OperationsPartition
 from tests.support.operator_notes import OPERATOR, signed_order
@@ -173,3 +176,94 @@ async def test_without_an_operator_the_keys_held_sign_and_nothing_moves() -> Non
     assert await trust.refresh() is trust.history
     with pytest.raises(SettingsError):
         trust.signers("elsewhere/authz.decisions/0")
+
+
+# --- a log of operations that was forked ---
+
+
+FORK = EpochForked(
+    origin=ORIGIN,
+    size=1,
+    root=bytes(32),
+    epoch=1,
+    cluster_id="cluster",
+    topic_id="topic",
+    offset=1,
+)
+
+
+def forked(first: OperationsPartition, later: OperationsPartition | None) -> SealedTrust:
+    async def open_epoch(number: int) -> tuple[Any, str] | None:
+        return None if later is None or number > 1 else (later, later.origin)
+
+    source = first.source()._replace(open_epoch=open_epoch)
+    return SealedTrust(source, [OLD.vkey()])
+
+
+async def test_orders_go_on_in_the_epoch_that_its_own_order_opens() -> None:
+    first = OperationsPartition().send(added(NEW), added(Key("void"))).seal(OLD)
+    later = OperationsPartition(origin=FORK.opens)
+    later.send(signed_order(FORK), added(Key("third"))).seal(OLD)
+    trust = forked(first, later)
+    expected = {key.vkey().render() for key in (OLD, NEW, Key("third"))}
+    assert await counts(trust) == expected
+    assert trust.history.forks(ORIGIN) == (FORK,)
+    later.send(added(Key("fourth"))).seal(NEW)
+    assert await counts(trust) == expected | {Key("fourth").vkey().render()}
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        b"junk",
+        added(NEW),
+        signed_order(FORK, NEW),
+        signed_order(replace(FORK, epoch=2, origin=FORK.opens)),
+    ],
+)
+async def test_a_topic_of_the_right_name_without_its_order_opens_no_epoch(order: bytes) -> None:
+    first = OperationsPartition().send(b"junk").seal(OLD)
+    later = OperationsPartition(origin=FORK.opens).send(order).seal(OLD)
+    trust = forked(first, later)
+    assert await counts(trust) == {OLD.vkey().render()}
+    assert trust.history.forks(ORIGIN) == ()
+
+
+async def test_a_log_that_fails_behind_its_fork_holds_up_no_order() -> None:
+    first = OperationsPartition().send(added(NEW)).seal(OLD)
+    trust = forked(first, None)
+    await trust.refresh()
+    first.send(b"x").seal(Key("stranger"))
+    with pytest.raises(TransientError, match="does not verify"):
+        await trust.refresh()
+    later = OperationsPartition(origin=FORK.opens).send(signed_order(FORK)).seal(NEW)
+    trust._source = forked(first, later)._source
+    assert len(await counts(trust)) == 2
+
+
+class _Sent:
+    """The source of the operations, as a reader gets it."""
+
+    topic, partition = "attestream.operations", 0
+
+    def __init__(self, *values: bytes) -> None:
+        self.rows = [Record(n, 1, None, value) for n, value in enumerate(values)]
+
+    async def bounds(self) -> Bounds:
+        return Bounds(0, len(self.rows), len(self.rows))
+
+    async def fetch(self, offset: int, *, max_records: int, max_wait_ms: int) -> Fetched:
+        found = [row for row in self.rows if row.offset >= offset][:max_records]
+        assert max_wait_ms
+        return Fetched(found, offset + len(found))
+
+
+async def test_its_sealer_takes_a_fork_of_its_own_log_as_it_is_sent() -> None:
+    other = replace(FORK, origin=LOG)
+    sent = _Sent(b"junk", signed_order(FORK, NEW), signed_order(other))
+    sealed = trust_in(OperationsPartition())
+    own = OwnForks(sealed, OperationsPartition().source()._replace(reader=sent))  # type: ignore[arg-type]
+    assert (await own.refresh()).operations == []
+    sent.rows.append(Record(3, 1, None, signed_order(FORK)))
+    assert (await own.refresh()).forks(ORIGIN) == (FORK,)
+    assert sealed.history.forks(ORIGIN) == ()
