@@ -3,7 +3,8 @@
 A projection's libraries are imported only where its role runs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn
 
 from projections.schema_answers.answers import AnswersWorld, SchemaAnswers
 from projections.schema_answers.projection import (
@@ -17,6 +18,7 @@ from schemas.codec import SchemaLookup
 from schemas.record_types import ALERT, DEAD_LETTER
 from schemas.records import Record
 from streams.app import Deployment
+from streams.ports import SourcePartition
 from streams.registry.opening import registry_opener
 from streams.topology import LogPlace, Topology
 
@@ -156,22 +158,37 @@ def _dead_letters(d: Deployment, answers: SchemaAnswers) -> RoleSpec:
 
 
 def _archive(d: Deployment) -> RoleSpec:
-    from projections.archive.fold import CutRules  # noqa: PLC0415  # as its role runs
+    from projections.archive.age import UnarchivedAge  # noqa: PLC0415  # as its role runs
+    from projections.archive.fold import CutRules  # noqa: PLC0415
     from projections.archive.projection import ArchiveProjection, ArchiveWorld  # noqa: PLC0415
 
+    settings, topology = d.settings, d.engine.topology
     world = ArchiveWorld(
         objects=d.objects,
         keys=d.keys,
         clock=d.clock,
-        retain_days=d.settings.retention_days,
-        rules=CutRules(bytes_max=d.settings.segment_bytes, records_max=d.settings.segment_records),
+        retain_days=settings.retention_days,
+        rules=CutRules(
+            bytes_max=settings.segment_bytes,
+            records_max=settings.segment_records,
+            span_ms_max=int(settings.segment_span_s * 1000),
+            daily=settings.segment_daily,
+            age_s_max=settings.segment_age_s,
+        ),
     )
-    topology = d.engine.topology
+    ages: dict[str, UnarchivedAge] = {}
+
+    def beside(log: LogPlace, own: Callable[[], SourcePartition]) -> Coroutine[Any, Any, NoReturn]:
+        ages[log.origin] = age = UnarchivedAge(
+            log, lambda: d.engine.reader(log.audit, log.partition), own, d.clock
+        )
+        return age.run()
+
+    def make(log: LogPlace) -> ArchiveProjection:
+        return ArchiveProjection(world, log.origin, ages[log.origin].archived)
+
     return RoleSpec(
-        name=ARCHIVE,
-        sources=topology.sources,
-        make=lambda log: ArchiveProjection(world, log.origin),
-        finishes=True,
+        name=ARCHIVE, sources=topology.sources, make=make, beside=beside, finishes=True
     )
 
 

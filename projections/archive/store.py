@@ -43,7 +43,7 @@ from streams.segments import (
     segment_name,
 )
 
-__all__ = ["OBJECT_BYTES_MAX", "ArchiveStore", "Head", "Stored"]
+__all__ = ["OBJECT_BYTES_MAX", "ArchiveStore", "Head", "Stored", "encoded"]
 
 # Of a segment as it is stored. A sealer's tail has at most 63 MiB of values (`Session.room`), so
 # that not even what does not compress at all, with its rows and the schema texts, comes near.
@@ -84,6 +84,13 @@ class _Contents(NamedTuple):
     schemas: dict[str, str]
 
 
+async def encoded(closed: ClosedSegment) -> bytes:
+    """The file of a segment, made in a thread: it takes most of the archiver's time."""
+    return await asyncio.to_thread(
+        encode_segment, closed.origin, closed.first, closed.opening, closed.rows
+    )
+
+
 NOTHING = Head(0, None, FIRST_PREVIOUS, None)
 
 
@@ -108,16 +115,15 @@ class ArchiveStore:
             head = stored.head
         return head
 
-    async def put(self, closed: ClosedSegment, head: Head) -> Stored:
+    async def put(self, closed: ClosedSegment, head: Head, data: bytes) -> Stored:
         """Store a segment behind `head`, or find the one another archiver stored there.
+
+        `data` is what `encoded` makes of it.
 
         Raises:
             BreakError: `fork` where what stands there has other leaves; else as `resume`.
             TransientError, OutcomeUnknownError: nothing is known; resume.
         """
-        data = await asyncio.to_thread(
-            encode_segment, closed.origin, closed.first, closed.opening, closed.rows
-        )
         name = segment_name(self.origin, closed.first)
         if len(data) > OBJECT_BYTES_MAX:
             raise BreakError(

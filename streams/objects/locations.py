@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from streams.errors import MissingExtraError, SettingsError
 from streams.objects.directory import DirectoryObjectStore
@@ -49,9 +49,11 @@ class S3Connection:
     legal_hold: bool = False
 
     @property
-    def has_path_style(self) -> bool:
-        """Whether the bucket stands in the path instead of the host name."""
-        return self.endpoint is not None if self.path_style is None else self.path_style
+    def addressing_style(self) -> Literal["path", "virtual", "auto"]:
+        """Where the bucket stands: in the path, in the host name, or where AWS wants it."""
+        if self.path_style is None:
+            return "auto" if self.endpoint is None else "path"
+        return "path" if self.path_style else "virtual"
 
 
 class CheckedStore(ObjectStore, PublicStore, Protocol):

@@ -284,15 +284,21 @@ class S3ObjectStore:
 
     async def _verify(self, name: str, version_id: str, promise: Promise) -> None:
         answer = await self._head(name, version_id)
-        fault = (
-            Fault("archive", "it is not there") if answer is None else promise.broken_by(answer)
-        )
+        fault = promise.broken_by(answer) if answer else await self._absent(name, version_id)
         if fault:
             raise StoredOtherwiseError(
                 fault.kind,
                 f"s3://{self._bucket}/{name} version {version_id} was written and read back: "
                 f"{fault.detail}; `attestream archive doctor` tries the bucket",
             )
+
+    async def _absent(self, name: str, version_id: str) -> Fault:
+        """Of a version that was written a moment ago and is not found."""
+        # A bucket that is gone is no lie of the server: the listing tells them apart.
+        listing = await self._list(name)
+        if any(version.version_id == version_id for version in listing.versions()):
+            raise TransientError(f"version {version_id} is listed, and not found")
+        return Fault("archive", "it is not there")
 
     async def _list(self, name: str) -> Listing:
         listing = Listing(self._prefix)
@@ -314,11 +320,17 @@ class S3ObjectStore:
         return page
 
     async def _head(self, name: str, version_id: str) -> Mapping[str, Any] | None:
-        return await self._ask(
-            lambda: self._client.head_object(
-                Bucket=self._bucket, Key=name, VersionId=version_id, ChecksumMode="ENABLED"
+        head = self._client.head_object
+        try:
+            return await self._ask(
+                lambda: head(
+                    Bucket=self._bucket, Key=name, VersionId=version_id, ChecksumMode="ENABLED"
+                )
             )
-        )
+        except SettingsError:
+            # The answer to a HEAD has no body to say why; that to a listing has.
+            await self._list(name)
+            raise
 
     def _download(self, name: str, version_id: str) -> bytes:
         answer = self._client.get_object(Bucket=self._bucket, Key=name, VersionId=version_id)

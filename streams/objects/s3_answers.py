@@ -69,6 +69,7 @@ REASONS = {
     "ObjectLockConfigurationNotFoundError": "the bucket has no Object Lock",
     "PartialCredentialsError": NO_CREDENTIALS,
     "PermanentRedirect": OTHER_REGION,
+    "RecursionError": OTHER_REGION,
     "RequestExpired": EXPIRED,
     "RequestTimeTooSkewed": "this machine's clock differs from the server's",
     "SignatureDoesNotMatch": "the secret does not belong to the access key",

@@ -41,8 +41,9 @@ __all__ = [
 
 DEFAULT_REGION = "us-east-1"  # where an endpoint of one's own has no regions
 
-Failure = BotoCoreError | ClientError | ResponseParserError
-FAILURES = (BotoCoreError, ClientError, ResponseParserError)
+# RecursionError: botocore asks a bucket for its region, and one that only ever redirects again.
+Failure = BotoCoreError | ClientError | ResponseParserError | RecursionError
+FAILURES = (BotoCoreError, ClientError, ResponseParserError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def make_client(
         endpoint_url=connection.endpoint,
         region_name=region or (DEFAULT_REGION if connection.endpoint else None),
         config=Config(
-            s3={"addressing_style": "path" if connection.has_path_style else "auto"},
+            s3={"addressing_style": connection.addressing_style},
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=patience.connect_timeout_s,
             read_timeout=patience.read_timeout_s,

@@ -81,7 +81,7 @@ PROJECTION_LAG = Gauge(
 )
 ARCHIVE_OLDEST = Gauge(
     "attestream_archive_oldest_unarchived_seconds",
-    "Age of the oldest sealed record that is not archived yet, 0 when all are",
+    "Age of the oldest record of the log that is not archived yet, 0 when all are",
     ["topic", "partition"],
 )
 DRILL_AGE = Gauge(

@@ -48,7 +48,8 @@ async def run_archiver(
             await stand_still(projection, log)
         except (Died, FencedError, OutcomeUnknownError, TransientError):
             continue
-        await projection.close()
+        finally:
+            await projection.close()
         return
     raise AssertionError(f"not archived after {starts} starts")
 

@@ -185,8 +185,9 @@ async def test_a_manifest_of_another_segment_stops_the_archive(
     assert stored is not None
     await objects.create(manifest_name(ORIGIN, 30), stored, retain_days=1)
     (batch,) = batches_of(log, position)
+    await late.apply(batch)
     with pytest.raises(BreakError) as found:
-        await late.apply(batch)
+        await late.idle()
     assert (found.value.kind, found.value.index) == ("archive", 30)
 
 
