@@ -189,7 +189,7 @@ class _ArchivedLog:
         )
         if named:
             verdict = replace(verdict, roster="checked")
-        return replace(verdict, archive=report)
+        return replace(verdict, archive=report).ended_by(self._trust.forks.get(self._origin))
 
     def _about(self, replica: ComparedReplica | None) -> Trust:
         """What is known of this log."""

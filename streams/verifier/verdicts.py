@@ -6,7 +6,7 @@ says `intact` and tells apart what was checked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streams.audit.checkpoint import CheckpointText
@@ -130,6 +130,24 @@ class LogVerdict:
     source_from: int | None = None
     archive: ArchiveReport | None = None
     void_from: int | None = None
+
+    def ended_by(self, fork: EpochForked | None) -> "LogVerdict":
+        """The verdict of a log that this fork ended: what is void says nothing of its size.
+
+        The log was compared with the fork's root; where it differs there is a break.
+        """
+        if fork is None:
+            return self
+        if self.size < fork.size:
+            return replace(self, void_from=fork.size)
+        return replace(
+            self,
+            size=fork.size,
+            root=fork.root.hex(),
+            tail=0,
+            note=self.note if self.size == fork.size else "",
+            void_from=fork.size,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The log's object in `verify --json`."""

@@ -163,24 +163,19 @@ class LogWalk:
         trail.finish()
         ended = bool(self._breaks) or self._is_void
         size, root = self._good if ended else (trail.size, trail.root)
-        tail, fork = trail.tail, self._trust.forks.get(trail.origin or "")
-        if fork is not None and size >= fork.size:
-            # The walk went by the fork's root, or a break says where it did not.
-            ended |= size > fork.size
-            size, root, tail = fork.size, fork.root, 0
-        return LogVerdict(
+        verdict = LogVerdict(
             origin=trail.origin or "",
             first=self._first,
             size=size,
             root=root.hex(),
             records=trail.records,
-            tail=tail,
+            tail=trail.tail,
             checkpoints=trail.checkpoints,
             **self._trust.states(trail.anchors_compared),
             breaks=self.breaks,
             note="" if ended or trail.newest is None else trail.newest.note,
-            void_from=None if fork is None else fork.size,
         )
+        return verdict.ended_by(self._trust.forks.get(trail.origin or ""))
 
     def _may_lag(self, size: int) -> bool:
         """Whether no more than sealed heads say that the log is longer, and it may lag them."""
