@@ -19,7 +19,7 @@ from streams.epochs import logs_there
 from streams.errors import AttestreamError
 from streams.history import read_range
 from streams.ports import Clock, NewRecord, ObjectStore, PartitionReader
-from streams.segments import manifests_prefix
+from streams.segments import manifests_prefix, parse_object_name
 from streams.tasks import cancelled
 from streams.telemetry.logs import get_log
 from streams.topology import LogPlace
@@ -117,8 +117,12 @@ class HeadsWriter:
         return heads
 
     async def _archived(self, origin: str) -> bytes | None:
-        versions = await self._objects.versions(manifests_prefix(origin))
-        names = [version.key for version in versions if not version.is_delete_marker]
+        # Whoever may write to the archive can put a name of their own behind the manifests'.
+        names = [
+            version.key
+            for version in await self._objects.versions(manifests_prefix(origin))
+            if not version.is_delete_marker and parse_object_name(version.key)
+        ]
         # Of one name the oldest version counts, as for everybody who reads the archive.
         newest = await self._objects.get(names[-1]) if names else None
         return None if newest is None else sha256(newest).digest()

@@ -180,7 +180,7 @@ async def verify_archive_at(
 
 
 def _store(address: str, environ: Mapping[str, str]) -> CheckedStore:
-    from streams.app import open_objects  # noqa: PLC0415  # chooses the adapter
+    from streams.archive_root import open_objects  # noqa: PLC0415  # chooses the adapter
 
     needed = {name: value for name, value in environ.items() if name.startswith("S3_")}
     return open_objects(load_settings(needed | {"ATTESTREAM_ARCHIVE": address}))

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -198,13 +198,13 @@ class DirectoryObjectStore:
         if folder and not _is_key(folder):
             return []
         listed = (
-            (key, _read(self._path(key), None))
+            (key, _version_and_size(self._path(key)))
             for key in sorted(self._keys(folder, prefix), key=str.encode)
         )
         return [
-            ObjectVersion(key, _version_id(body), len(body), is_delete_marker=False)
-            for key, body in listed
-            if body is not None
+            ObjectVersion(key, *found, is_delete_marker=False)
+            for key, found in listed
+            if found is not None
         ]
 
     def _keys(self, start: str, prefix: str) -> Iterator[str]:
@@ -304,6 +304,16 @@ def _head(path: Path, version_id: str) -> ObjectInfo | None:
         return None
     until = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return ObjectInfo(len(body), sha256(body).digest(), until, lock_mode=None)
+
+
+def _version_and_size(path: Path) -> tuple[str, int] | None:
+    """As of `_read`, in little memory."""
+    try:
+        with path.open("rb") as file:
+            digest = file_digest(file, "sha256")
+            return digest.hexdigest()[:VERSION_ID_DIGITS], file.tell()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
 
 
 def _version_id(body: bytes) -> str:

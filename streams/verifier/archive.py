@@ -177,6 +177,7 @@ class _ArchivedLog:
             progress=self._request.progress,
             digests=self._request.digests,
             now_ms=int(self._request.now.timestamp() * 1000),
+            by_version=self._request.locked,
         )
         log = ArchivedLog(self._origin, chain, replica)
         walk = ArchiveWalk(self._store, trust, reading, log, self._faults)

@@ -36,7 +36,10 @@ AHEAD = Ahead()
 
 
 class Reading(NamedTuple):
-    """How segments are read; as in `ArchiveRequest`. `replica` is a place to be read too."""
+    """How segments are read; as in `ArchiveRequest`.
+
+    `replica` is a place to be read too. `by_version`: the store has versions to be read by.
+    """
 
     level: str
     sample: Sample | None
@@ -45,6 +48,7 @@ class Reading(NamedTuple):
     progress: Progress
     digests: Digests
     now_ms: int
+    by_version: bool
 
 
 class ArchivedLog(NamedTuple):
@@ -188,11 +192,11 @@ class ArchiveWalk:
 
     async def _fetch(self, at: int) -> _Got:
         link = self._links[at]
-        data = await segment_body(self._store, link.kept)
+        data = await segment_body(self._store, link.kept, by_version=self._reading.by_version)
         theirs = self._replica.kept.get(link.first) if self._replica else None
         in_replica = None
         if self._reading.replica is not None and theirs is not None:
-            other = await segment_body(self._reading.replica, theirs)
+            other = await segment_body(self._reading.replica, theirs, by_version=True)
             in_replica = await asyncio.to_thread(_digest, other)
         return _Got(data, await asyncio.to_thread(_digest, data), in_replica)
 
@@ -308,11 +312,16 @@ class ArchiveWalk:
         self._faults.note(BreakError("archive", link.first, detail))
 
 
-async def segment_body(store: ObjectStore, version: ObjectVersion | None) -> bytes | None:
-    """A segment's bytes; None where it cannot be read, or is longer than any segment."""
+async def segment_body(
+    store: ObjectStore, version: ObjectVersion | None, *, by_version: bool
+) -> bytes | None:
+    """A segment's bytes; None where it cannot be read, or is longer than any segment.
+
+    A directory has one version of a name, and would hash it to compare: its manifest does that.
+    """
     if version is None or version.size > SEGMENT_FILE_MAX:
         return None
-    return await store.get(version.key, version.version_id)
+    return await store.get(version.key, version.version_id if by_version else None)
 
 
 def _runs(positions: Sequence[int]) -> dict[int, int]:

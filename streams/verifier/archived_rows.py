@@ -121,7 +121,7 @@ def _raise(found: BreakError) -> None:
 
 
 async def _fetch(store: ObjectStore, link: Link) -> _Got:
-    data = await segment_body(store, link.kept)
+    data = await segment_body(store, link.kept, by_version=True)
     if data is None:
         raise BreakError("archive", link.first, f"the segment of {link.first} cannot be read")
     return _Got(data, await asyncio.to_thread(_digest, data))

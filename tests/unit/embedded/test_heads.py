@@ -65,6 +65,8 @@ async def test_newest_manifest_is_named_by_its_digest(at: SealingWorld) -> None:
     assert (await heads.write())[0].manifest_sha256 is None
     for first, body in ((0, b"first"), (10, b"second"), (9, b"between")):
         await at.objects.create(manifest_name(at.origin, first), body, retain_days=1)
+    planted = manifest_name(at.origin, 99).replace(".json", ".json.bak")
+    await at.objects.create(planted, b"no manifest", retain_days=1)
     assert (await heads.write())[0].manifest_sha256 == sha256(b"second").digest()
 
 

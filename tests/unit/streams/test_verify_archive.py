@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.audit.checkpoint import CheckpointText
+from streams.audit.operations import EpochForked
 from streams.segments import manifest_name, segment_name
 from streams.verifier import (
     LEVELS,
@@ -236,3 +237,18 @@ async def test_archive_with_another_past_than_a_sealed_head_is_a_fork(level: str
         replace(TRUST, anchors=(CheckpointText(ORIGIN, 8, b"\1" * 32),)),
     ):
         assert [kind for kind, _ in await breaks(archive, level, trust)] == ["fork"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_records_an_operator_declared_void_break_nothing(level: str) -> None:
+    log = usual_log()
+    log.rows = changed(log.rows, 9, flipped)
+    archive = await Archive(Bucket(), log).fill()
+    assert await breaks(archive) == [("altered", 9)]
+    size, root = 8, anchor(log, 8).root
+    fork = EpochForked(
+        origin=ORIGIN, size=size, root=root, epoch=1, cluster_id="c", topic_id="t", offset=0
+    )
+    trust = replace(TRUST, forks={ORIGIN: fork})
+    verdict = await told(archive, level, trust)
+    assert (verdict.breaks, verdict.size, verdict.void_from) == ((), 8, 8)
