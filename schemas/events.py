@@ -364,8 +364,11 @@ def _check_vector(event: MemoryMutation) -> None:
             f"vector: {len(event.vector)} bytes are not {event.dimension} float32 values"
         )
     # A sum of float32 values cannot overflow a double, and no infinity or NaN leaves it finite.
-    if not isfinite(sum(struct.unpack(f"<{event.dimension}f", event.vector))):
+    components = struct.unpack(f"<{event.dimension}f", event.vector)
+    if not isfinite(sum(components)):
         raise InvalidEventError("vector: a component is infinite or not a number")
+    if not any(components):
+        raise InvalidEventError("vector: all components are 0: it is near nothing")
 
 
 def _check_metadata(text: str) -> None:

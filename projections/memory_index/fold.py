@@ -155,13 +155,10 @@ class MemoryFold:
 
     def _upsert(self, leaf: int, space: Space, mutation: MemoryMutation) -> list[Effect]:
         vector = np.frombuffer(mutation.vector or b"", "<f4").astype(np.float64)
-        length = float(np.sqrt(vector @ vector))
         expected = self._dimensions.get(space, mutation.dimension)
         if mutation.dimension != expected:
             reason = f"{mutation.dimension} components, vectors of the namespace have {expected}"
             return self._reject(leaf, space, mutation.node_id, reason)
-        if length == 0.0:
-            return self._reject(leaf, space, mutation.node_id, "a vector of length 0 is near none")
         node = self._known(space, mutation.node_id)
         if mutation.version <= node.version:
             self.tallies.repeated += 1
@@ -173,7 +170,7 @@ class MemoryFold:
         self.tallies.applied += 1
         if node.expires_at is not None:
             heappush(self._expiries, _Expiry(node.expires_at, space, mutation.node_id))
-        unit = (vector / length).astype(np.float32)
+        unit = (vector / np.sqrt(vector @ vector)).astype(np.float32)
         return [Put(space, mutation.node_id, unit), *self._expire()]
 
     def _delete(self, space: Space, mutation: MemoryMutation) -> list[Effect]:

@@ -16,6 +16,7 @@ from projections.memory_index.graph import EXACT_COMPONENTS, NamespaceVectors, S
 from projections.ports import Position, SealedBatch
 from schemas.codec import BUILT_IN, SchemaLookup
 from streams.telemetry.logs import get_log
+from streams.telemetry.metrics import MEMORIES_REJECTED
 
 __all__ = ["Memory", "MemoryIndex", "MemoryQuery"]
 
@@ -102,6 +103,7 @@ class MemoryIndex:
                 await self._rebuild(space)
         self._size = batch.size
         for rejected in self._fold.rejected():
+            MEMORIES_REJECTED.inc()
             log.warning("mutation rejected", leaf=rejected.leaf, why=rejected.reason)
 
     async def idle(self) -> None:

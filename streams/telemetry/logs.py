@@ -30,6 +30,14 @@ def configure_logs(*, level: int = logging.INFO) -> None:
     )
 
 
+def _on_standard_error(*_arguments: object) -> structlog.PrintLogger:
+    return structlog.PrintLogger(sys.stderr)
+
+
+# Of commands that set up nothing, too: what they print on standard output is their answer alone.
+structlog.configure(logger_factory=_on_standard_error)
+
+
 def get_log(part: str) -> structlog.typing.FilteringBoundLogger:
     """The logger of one part of the project."""
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=part)

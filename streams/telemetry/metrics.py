@@ -16,6 +16,7 @@ __all__ = [
     "EMBEDDING_PROCESSED",
     "EMBEDDING_QUEUE",
     "LOG_EPOCH",
+    "MEMORIES_REJECTED",
     "PARTITION_STOPPED",
     "PARTITION_WAITING",
     "PROJECTION_LAG",
@@ -89,6 +90,9 @@ DRILL_AGE = Gauge(
 )
 DEAD_LETTERS = Counter(
     "attestream_dead_letters_total", "Sealed events no reader can use", ["topic", "reason"]
+)
+MEMORIES_REJECTED = Counter(
+    "attestream_memories_rejected_total", "Memories that do not fit their namespace"
 )
 SCHEMA_ANSWERS = Counter(
     "attestream_schema_answers_total", "Answers of a schema registry recorded", ["usable"]

@@ -95,6 +95,7 @@ def floats(*values: float) -> dict[str, Any]:
         ({"dimension": 2**31 - 1}, "vector: an UPSERT has one, of 1 to 8192"),
         (floats(1.0, nan), "vector: a component is infinite or not a number"),
         (floats(inf, 1.0), "vector: a component is infinite or not a number"),
+        (floats(0.0, -0.0), "vector: all components are 0"),
         (floats(inf, -inf), "vector: a component is infinite or not a number"),
         ({"metadata_json": "{"}, "metadata_json: is not JSON"),
         ({"metadata_json": "[" * 100_000}, "metadata_json: is not JSON"),
