@@ -8,6 +8,7 @@ from aiohttp import web
 
 from projections.api.pages import METRICS_CONTENT_TYPE, Answer, healthz, metrics, readyz
 from projections.api.search import SearchPages
+from projections.api.snapshots import SnapshotPages
 from streams.errors import SettingsError
 from streams.telemetry.health import Health
 
@@ -15,7 +16,13 @@ __all__ = ["serve"]
 
 
 @asynccontextmanager
-async def serve(host: str, port: int, health: Health, search: SearchPages) -> AsyncIterator[str]:
+async def serve(
+    host: str,
+    port: int,
+    health: Health,
+    search: SearchPages,
+    snapshots: SnapshotPages | None = None,
+) -> AsyncIterator[str]:
     """Serve the pages while the context lasts; gives the URL.
 
     Raises:
@@ -33,6 +40,12 @@ async def serve(host: str, port: int, health: Health, search: SearchPages) -> As
         kind = request.match_info["kind"]
         return _answer(await search.answer(kind, await request.text()))
 
+    async def snapshot_taken(request: web.Request) -> web.Response:
+        assert snapshots is not None
+        return _answer(await snapshots.answer(request.match_info["name"]))
+
+    if snapshots is not None:
+        app.router.add_post("/v1/snapshots/{name}", snapshot_taken)
     app.router.add_get("/healthz", alive)
     app.router.add_get("/readyz", ready)
     app.router.add_get("/metrics", _metrics)

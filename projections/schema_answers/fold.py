@@ -38,6 +38,11 @@ class AdmittedReferences:
         new = list(found)[: max(allowed, 0)]
         return new, len(found) - len(new)
 
+    @property
+    def admitted(self) -> list[SchemaReference]:
+        """Those that count, in an order of their own."""
+        return sorted(self._admitted, key=lambda reference: (reference.kind.name, reference.value))
+
     def admit(self, references: Iterable[SchemaReference]) -> None:
         """Count them from now on."""
         self._admitted.update(references)

@@ -6,12 +6,14 @@ where it is, keeps what it has, and says so in readiness.
 """
 
 import asyncio
+import json
 
 from projections.ports import Position, Projection, SealedBatch
 from projections.schema_answers.answers import SchemaAnswers
 from projections.schema_answers.fold import AdmittedReferences
+from projections.snapshots.refusal import SnapshotRefusedError
 from schemas.codec import BUILT_IN, WriterSchema
-from schemas.framing import SchemaReference
+from schemas.framing import ReferenceKind, SchemaReference
 from schemas.record_types import RECORD_TYPES
 from schemas.records import Record
 from streams.errors import OutcomeUnknownError, SettingsError, TransientError
@@ -46,13 +48,38 @@ class LogAnswers:
         new, held_back = self._admitted.new_in(batch)
         if new:
             await self._answers.know(new)
-            self._admitted.admit(new)
-            for reference in new:
-                schema = self._answers.find(reference)
-                if schema is not None:
-                    self._known[reference] = schema
+            self._admit(new)
         if held_back:
             metrics.SCHEMA_REFERENCES_HELD_BACK.inc(held_back)
+
+    def export(self) -> bytes:
+        """What was admitted so far, for a snapshot of the projection that reads with it."""
+        named = [[one.kind.name, one.value.hex()] for one in self._admitted.admitted]
+        return json.dumps(named).encode()
+
+    async def load(self, data: bytes) -> None:
+        """Go on from what `export` gave, with the answers as they are recorded.
+
+        Raises:
+            SnapshotRefusedError: nothing that `export` gives.
+            TransientError, SettingsError: no answer; nothing changed.
+        """
+        try:
+            named = [
+                SchemaReference(ReferenceKind[kind], bytes.fromhex(value))
+                for kind, value in json.loads(data)
+            ]
+        except (ValueError, TypeError, KeyError) as error:
+            raise SnapshotRefusedError(f"no list of schema references: {error}") from error
+        await self._answers.know(named)
+        self._admit(named)
+
+    def _admit(self, references: list[SchemaReference]) -> None:
+        self._admitted.admit(references)
+        for reference in references:
+            schema = self._answers.find(reference)
+            if schema is not None:
+                self._known[reference] = schema
 
 
 class AnsweredProjection:
@@ -66,10 +93,8 @@ class AnsweredProjection:
         self._part = part
 
     async def resume(self) -> Position:
-        """As the projection inside, which begins at index 0."""
-        position = await self._inner.resume()
-        assert position.index == 0, "what was admitted before is not known"
-        return position
+        """As the projection inside, which restores `answers` where it begins behind index 0."""
+        return await self._inner.resume()
 
     async def apply(self, batch: SealedBatch) -> None:
         """Wait for the answers, then apply."""

@@ -6,6 +6,9 @@ keys that are trusted now. Nothing is remembered of offsets: after a restore fro
 same leaves have others.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from projections.snapshots.manifest import SavedAt
 from projections.snapshots.refusal import SnapshotRefusedError
 from schemas.audit_values import decode_audit_value
@@ -18,7 +21,14 @@ from streams.errors import BreakError
 from streams.history import find_record, pages
 from streams.ports import PartitionReader
 
-__all__ = ["check_opening", "place_behind"]
+__all__ = ["LogToFit", "check_opening", "place_behind"]
+
+
+class LogToFit(NamedTuple):
+    """The log a state must belong to: how it is opened, and whose signatures count."""
+
+    open_reader: Callable[[], PartitionReader]
+    keys: TrustedKeys
 
 
 def check_opening(saved_at: SavedAt, keys: TrustedKeys) -> None:

@@ -6,133 +6,36 @@ so long, and goes on from leaf 0 without it.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from projections.ports import Position
 from projections.snapshots.cleanup import Cleaner
 from projections.snapshots.gauges import SnapshotGauges
 from projections.snapshots.manifest import Manifest, SavedAt
-from projections.snapshots.parts import LoadedParts, StateParts, TakenParts
+from projections.snapshots.parts import TakenParts
 from projections.snapshots.refusal import SnapshotRefusedError
-from projections.snapshots.restoring import LogToFit, SnapshotReader
-from projections.snapshots.retention import KEPT, Kept
+from projections.snapshots.restoring import BESIDE, SnapshotReader, restore_into
 from projections.snapshots.store import SnapshotStore
+from projections.snapshots.world import (
+    OpenedPlace,
+    Restored,
+    Saveable,
+    SnapshotSubject,
+    SnapshotWorld,
+)
 from projections.snapshots.writing import Saved, SnapshotPlan, SnapshotWriter
 from streams.errors import AttestreamError, TransientError
-from streams.keys.wrapping import WrappingKeys
-from streams.objects.disposal import DisposableStore
-from streams.ports import Clock
 from streams.tasks import any_of, cancelled
 from streams.telemetry import metrics
 from streams.telemetry.logs import get_log
 
-__all__ = [
-    "Beside",
-    "OpenedPlace",
-    "Restored",
-    "Saveable",
-    "Schedule",
-    "SnapshotKeeper",
-    "SnapshotSubject",
-    "SnapshotWorld",
-]
+__all__ = ["SnapshotKeeper"]
 
 RESTORE_S = 30.0
 TRIED_MAX = 3  # snapshots, newest first
 RETRY_S = 60.0
-BESIDE = "beside"
 START = Position(0, None, None)
 log = get_log("snapshots")
-
-
-class Saveable(Protocol):
-    """A projection's state as its snapshots see it. One event loop, between two batches."""
-
-    def export(self) -> StateParts:
-        """The state as it is now; copied before the loop goes on."""
-
-    async def load(self, parts: LoadedParts) -> None:
-        """Take this state over. Raises SnapshotRefusedError."""
-
-    def prove(self) -> str:
-        """Search for some of what was loaded: what is wrong, or nothing."""
-
-    def forget(self) -> None:
-        """Begin with nothing."""
-
-
-class Beside(Protocol):
-    """Something small that belongs to a state and lives beside it."""
-
-    def export(self) -> bytes:
-        """It, as bytes."""
-
-    async def load(self, data: bytes) -> None:
-        """Take it over, whole or not at all. Raises SnapshotRefusedError, TransientError."""
-
-
-class Schedule(NamedTuple):
-    """A snapshot every so many seconds or leaves, whichever comes first, if there are new ones."""
-
-    period_s: float
-    leaves: int
-
-
-class Restored(NamedTuple):
-    """What a start restored, and in how many seconds."""
-
-    manifest: Manifest
-    seconds: float
-
-
-class OpenedPlace(NamedTuple):
-    """A store of snapshots, and the keys that wrap their data keys."""
-
-    objects: DisposableStore
-    keys: WrappingKeys
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotWorld:
-    """What all snapshots of a process share.
-
-    Attributes:
-        open: the store and the keys, opened whenever they are needed: they may be remote.
-        exclusive: held while one is written; raises TransientError while another process does.
-        clock: for their ids, and how long things take.
-        schedule: when they are taken.
-        kept: how many the clean-up keeps.
-    """
-
-    open: Callable[[], AbstractAsyncContextManager[OpenedPlace]]
-    exclusive: Callable[[str], AbstractContextManager[None]]
-    clock: Clock
-    schedule: Schedule
-    kept: Kept = KEPT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotSubject:
-    """Whose snapshots.
-
-    Attributes:
-        origin: the log.
-        projection: its name in manifests.
-        parameters: what the state depends on beside the log.
-        log: to look for the snapshot's checkpoint in.
-        beside: what else belongs to the state, by name.
-        restored: told of a restored one.
-    """
-
-    origin: str
-    projection: str
-    parameters: Mapping[str, str]
-    log: LogToFit
-    beside: Mapping[str, Beside] = field(default_factory=dict)
-    restored: Callable[[Restored], None] = lambda _restored: None
 
 
 class _Taken(NamedTuple):
@@ -157,6 +60,11 @@ class SnapshotKeeper:
         self._task: asyncio.Task[None] | None = None
         self._gauges = SnapshotGauges(world.clock, subject.origin, subject.projection)
 
+    @property
+    def projection(self) -> str:
+        """Its name in manifests."""
+        return self._subject.projection
+
     async def resume(self) -> Position:
         """Restore the newest snapshot that fits the log, and go on taking them.
 
@@ -173,6 +81,7 @@ class SnapshotKeeper:
         if position is START:
             self._target.forget()
         self._task = asyncio.create_task(self._run(), name=f"snapshots of {self._subject.origin}")
+        self._world.local.add(self)
         return position
 
     def breaks_up(self) -> None:
@@ -204,6 +113,7 @@ class SnapshotKeeper:
 
     async def close(self) -> None:
         """End what is under way; a snapshot half written is none. Idempotent."""
+        self._world.local.remove(self)
         await cancelled(self._task)
         self._task = None
         self._settle(TransientError(f"{self._subject.origin}: its index was closed"))
@@ -232,17 +142,9 @@ class SnapshotKeeper:
         return START
 
     async def _load(self, reader: SnapshotReader, snapshot: str) -> Position:
-        manifest = await reader.manifest(snapshot)
-        reader.check_parameters(manifest, self._subject.parameters)
-        offset = await reader.place_in(manifest, self._subject.log)
-        state = await reader.state(manifest)
-        await self._target.load(_without_beside(state.parts))
-        if wrong := self._target.prove():
-            raise SnapshotRefusedError(f"what was restored is not found: {wrong}")
-        for name, beside in self._subject.beside.items():
-            await beside.load(state.parts.changing.get(f"{BESIDE}/{name}", b""))
-        self._previous, self._place = state.saved, manifest.saved_at
-        return Position(manifest.saved_at.size, manifest.saved_at.opening, offset)
+        restored = await restore_into(self._target, reader, snapshot, self._subject)
+        self._previous, self._place = restored.saved, restored.saved.manifest.saved_at
+        return restored.position
 
     def _note_restored(self, began: float) -> None:
         assert self._previous is not None
@@ -381,8 +283,3 @@ class SnapshotKeeper:
         log.warning(
             what, origin=self._subject.origin, projection=self._subject.projection, why=why
         )
-
-
-def _without_beside(parts: LoadedParts) -> LoadedParts:
-    own = {n: data for n, data in parts.changing.items() if not n.startswith(f"{BESIDE}/")}
-    return LoadedParts(parts.growing, own)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from projections.snapshots.keeper import OpenedPlace, Schedule, SnapshotWorld
+from projections.snapshots.local import LocalSnapshots
+from projections.snapshots.world import OpenedPlace, Schedule, SnapshotWorld
 from streams.archive_root import open_snapshot_objects, snapshots_url
 from streams.errors import SettingsError, TransientError
 from streams.keys.index_keys import NO_INDEX_KEY, has_index_key, open_index_keys
@@ -27,7 +28,9 @@ def why_no_snapshots(settings: Settings) -> str:
     return "" if has_index_key(settings) else NO_INDEX_KEY
 
 
-def snapshot_world(settings: Settings, clock: Clock) -> SnapshotWorld | None:
+def snapshot_world(
+    settings: Settings, clock: Clock, local: LocalSnapshots
+) -> SnapshotWorld | None:
     """The snapshots of this deployment; None where `why_no_snapshots` says why. Opens nothing."""
     if why_no_snapshots(settings):
         return None
@@ -36,6 +39,7 @@ def snapshot_world(settings: Settings, clock: Clock) -> SnapshotWorld | None:
         exclusive=_exclusive(settings),
         clock=clock,
         schedule=Schedule(settings.snapshot_s, settings.snapshot_leaves),
+        local=local,
     )
 
 

@@ -6,30 +6,32 @@ does not fit at any step is refused in one sentence, and the next older snapshot
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from projections.ports import Position
 from projections.snapshots.cipher import decrypt_chunk
-from projections.snapshots.containment import check_opening, place_behind
+from projections.snapshots.containment import LogToFit, check_opening, place_behind
 from projections.snapshots.manifest import ChunkEntry, Manifest
 from projections.snapshots.parts import Assembly, ChunkContent, LoadedParts, decode_chunk
 from projections.snapshots.refusal import SnapshotRefusedError
 from projections.snapshots.store import SnapshotStore
+from projections.snapshots.world import Saveable, SnapshotSubject
 from projections.snapshots.writing import Saved
-from streams.audit.note import TrustedKeys
 from streams.errors import SourceChangedError
 from streams.keys.wrapping import WrappingKeys
-from streams.ports import PartitionReader
 
-__all__ = ["LogToFit", "ReadSnapshot", "SnapshotReader"]
+__all__ = ["BESIDE", "ReadSnapshot", "RestoredState", "SnapshotReader", "restore_into"]
+
+BESIDE = "beside"
 
 
-class LogToFit(NamedTuple):
-    """The log a state must belong to: how it is opened, and whose signatures count."""
+class RestoredState(NamedTuple):
+    """Where a projection goes on, and what its next snapshot can name again."""
 
-    open_reader: Callable[[], PartitionReader]
-    keys: TrustedKeys
+    position: Position
+    saved: Saved
 
 
 class ReadSnapshot(NamedTuple):
@@ -103,3 +105,28 @@ class SnapshotReader:
 
 def _opened(data_key: bytes, entry: ChunkEntry, stored: bytes) -> ChunkContent:
     return decode_chunk(decrypt_chunk(data_key, (entry.writer, entry.number), stored))
+
+
+async def restore_into(
+    target: Saveable, reader: SnapshotReader, snapshot: str, subject: SnapshotSubject
+) -> RestoredState:
+    """Restore one snapshot, checked against its log, and search in it.
+
+    Raises:
+        SnapshotRefusedError, TransientError, SettingsError: `target` is to forget what it has.
+    """
+    manifest = await reader.manifest(snapshot)
+    reader.check_parameters(manifest, subject.parameters)
+    offset = await reader.place_in(manifest, subject.log)
+    growing, changing = (state := await reader.state(manifest)).parts
+    own = {name: data for name, data in changing.items() if not name.startswith(f"{BESIDE}/")}
+    await target.load(LoadedParts(growing, own))
+    if wrong := target.prove():
+        raise SnapshotRefusedError(f"what was restored is not found: {wrong}")
+    for name, beside in subject.beside.items():
+        data = changing.get(f"{BESIDE}/{name}")
+        if data is None:
+            raise SnapshotRefusedError(f"it was taken without its {name}")
+        await beside.load(data)
+    size, opening = manifest.saved_at.size, manifest.saved_at.opening
+    return RestoredState(Position(size, opening, offset), state.saved)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from streams.errors import OutcomeUnknownError, TransientError
 from streams.objects import CheckedStore
+from streams.objects.disposal import DisposableStore
 from streams.ports import ObjectInfo, ObjectVersion, Published
 from tests.support.archives import Died
 
@@ -56,6 +57,14 @@ class FaultyObjects:
     async def replace(self, key: str, body: bytes, *, over: str | None = None) -> str:
         tag: str = await self._call(f"replace {key}", self._objects.replace(key, body, over=over))
         return tag
+
+    async def check_bucket(self) -> None:
+        await self._objects.check_bucket()
+
+    async def delete(self, key: str, version_id: str) -> bool:
+        assert isinstance(self._objects, DisposableStore)
+        gone: bool = await self._call(f"delete {key}", self._objects.delete(key, version_id))
+        return gone
 
     async def close(self) -> None:
         await self._objects.close()

@@ -5,19 +5,19 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from projections.snapshots.keeper import (
+from projections.snapshots.containment import LogToFit
+from projections.snapshots.keeper import SnapshotKeeper
+from projections.snapshots.manifest import SavedAt
+from projections.snapshots.parts import Growing, LoadedParts, StateParts
+from projections.snapshots.refusal import SnapshotRefusedError
+from projections.snapshots.world import (
     Beside,
     OpenedPlace,
     Saveable,
     Schedule,
-    SnapshotKeeper,
     SnapshotSubject,
     SnapshotWorld,
 )
-from projections.snapshots.manifest import SavedAt
-from projections.snapshots.parts import Growing, LoadedParts, StateParts
-from projections.snapshots.refusal import SnapshotRefusedError
-from projections.snapshots.restoring import LogToFit
 from streams.keys.wrapping import AesWrappingKey, WrappingKeys
 from streams.objects.disposal import DisposableStore
 from tests.support.memory_objects import MemoryObjectStore

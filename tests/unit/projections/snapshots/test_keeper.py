@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from projections.snapshots.keeper import Schedule, SnapshotKeeper
+from projections.snapshots.keeper import SnapshotKeeper
 from projections.snapshots.manifest import Manifest
+from projections.snapshots.world import Schedule
 from streams.errors import AttestreamError, TransientError
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.sealed_log import SealedLog
