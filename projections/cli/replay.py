@@ -14,7 +14,7 @@ import click
 
 from streams.cli.failures import exit_on_failure
 from streams.cli.options import in_directory
-from streams.errors import BreakError, SettingsError
+from streams.errors import BreakError, SettingsError, SourceUnreadableError
 from streams.settings import load_settings
 
 __all__ = ["replay"]
@@ -115,6 +115,66 @@ def run(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401  # click's op
     Example: attestream replay run --from archive --into ./staging
     """
     sys.exit(asyncio.run(_run(options, as_json=as_json)))
+
+
+@replay.command()
+@_source_options
+@_place_options
+@click.option("--no-index", is_flag=True, help="Do not build the decision index to compare it.")
+@AS_JSON
+@in_directory
+@exit_on_failure
+def check(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401  # click's options
+    """Verify the copies in a place, and compare each with what it was copied from.
+
+    Size and root, and of whole copies of decisions what follows from them: the same rows in the
+    index, the same alerts as were published. Nothing is published by it.
+
+    Exit status: 0 the same, 1 something differs, else as `verify`.
+
+    Example: attestream replay check --into ./staging
+    """
+    sys.exit(asyncio.run(_check(options, as_json=as_json)))
+
+
+async def _check(options: dict[str, Any], *, as_json: bool) -> int:
+    from projections.replay.checking import check_log  # noqa: PLC0415  # optional dependencies
+    from projections.replay.opening import open_replay  # noqa: PLC0415
+    from streams.verifier import BREAK_STATUS  # noqa: PLC0415
+
+    settings, status = load_settings(os.environ), 0
+    with_index = not options["no_index"]
+    async with open_replay(settings, _request(options)) as opened:
+        for origin in opened.origins:
+            try:
+                found = await check_log(opened, origin, settings, with_index=with_index)
+                told, problems = _checked(found), list(found.problems)
+            except SourceUnreadableError:
+                # What was never copied is missed only where it is asked for.
+                if not options["logs"]:
+                    continue
+                raise
+            except BreakError as error:
+                told, problems = {"origin": origin}, [str(error)]
+                status = status or BREAK_STATUS.get(error.kind, 1)
+            status = status or int(bool(problems))
+            told["problems"] = problems
+            click.echo(json.dumps(told) if as_json else _checked_lines(told))
+    return status
+
+
+def _checked(found: Any) -> dict[str, Any]:  # noqa: ANN401  # loaded late
+    verdict, rebuilt = found.verdict, found.rebuilt
+    return {
+        "origin": verdict.origin,
+        "first": verdict.first,
+        "size": verdict.size,
+        "root": verdict.root.hex(),
+        "records": verdict.records,
+        "checkpoints": verdict.checkpoints,
+        "index": rebuilt and rebuilt._asdict(),
+        "index_not_built": found.why or None,
+    }
 
 
 async def _plan(options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -228,3 +288,14 @@ def _done_line(done: dict[str, Any]) -> str:
         return f"{done['origin']}\n  stopped, and nothing of it or behind it is copied: {sentence}"
     how = "went on with a copy, " if done["resumed"] else ""
     return f"{done['origin']}\n  size {done['size']:,}, {how}{done['rows']:,} rows written"
+
+
+def _checked_lines(told: dict[str, Any]) -> str:
+    lines = [told["origin"]]
+    if "size" in told:
+        lines.append(f"  records {told['first']:,} to {told['size']:,}, root {told['root']}")
+        if index := told["index"]:
+            about = f"{index['rows']:,} rows, {index['alerts']:,} alerts"
+            lines.append(f"  decision index: {about}, content {index['digest']}")
+    lines += [f"  differs: {problem}" for problem in told["problems"]]
+    return "\n".join(lines) if told["problems"] else "\n".join([*lines, "  as its source"])

@@ -117,7 +117,7 @@ async def test_a_segment_that_is_not_what_it_was_fails_the_drill(
             one.write_bytes(data + b"\0")
         case "swap":
             one.write_bytes(other.read_bytes())
-        case "remove":
+        case _:
             one.unlink()
     report = await drilled(tmp_path)
     assert not report.passed
