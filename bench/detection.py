@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import streams
-from projections.decision_index.embedding import Features, digest_of, embed
+from projections.decision_index.embedding import Features
 from projections.decision_index.fold import DecisionFold, Finding
 from projections.decision_index.graph import FoldedGraph
-from projections.decision_index.habits import Habits
 from projections.decision_index.index import DecisionRows
-from projections.decision_index.scoring import Rules, score
+from projections.decision_index.scoring import Rules
 from projections.ports import SealedRecord
 from schemas.audit_values import encode_content
 from schemas.codec import encode_event
@@ -109,19 +108,11 @@ def available() -> Iterator[str]:
 
 def exact_risks(rows: Sequence[Line]) -> Numbers:
     """The risk of every line, scored before it is learned."""
-    known, habits = DecisionRows(FoldedGraph), Habits()
+    fold = DecisionFold(Rules(), lambda: DecisionRows(FoldedGraph))
     risks = np.zeros(len(rows))
     for index, row in enumerate(rows):
-        features = features_of_line(row)
-        digest = digest_of(features)
-        vector = None
-        if known.find(digest) is None:
-            vector = embed(features)
-            near = known.nearest(vector, 1)
-            similarity = near[0].similarity if near else 0.0
-            risks[index] = score(similarity, habits.measure(features)).risk
-        habits.learn(features)
-        known.learn(digest, features, vector, index)
+        risks[index] = fold.exact_score(features_of_line(row)).risk
+        fold.apply(sealed(index, row))
     return risks
 
 

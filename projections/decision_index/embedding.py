@@ -27,6 +27,7 @@ __all__ = [
     "embed",
     "embed_known",
     "features_of",
+    "resource_digest",
     "summary_of",
     "weighted_tokens",
 ]
@@ -35,9 +36,10 @@ DIMENSION = 384
 SEED = b"attestream decision embedding 1"
 SLOTS = 2  # columns a token is hashed to
 FIELD_WEIGHT = 32
+DETAIL_WEIGHT = 16  # which one it was and how it ended say least about habits
 CROSS_WEIGHT = 64
 DIGEST_BYTES = 16
-TOKENS_CACHED = 16_384
+TOKENS_CACHED = 8192
 
 FIELDS = ("principal", "role", "scope", "resource_kind", "resource_id", "action", "effect")
 CROSSES = (
@@ -50,7 +52,9 @@ CROSSES = (
 )
 
 EMBEDDING_VERSION = sha256(
-    repr((SEED, DIMENSION, SLOTS, FIELD_WEIGHT, CROSS_WEIGHT, FIELDS, CROSSES)).encode()
+    repr(
+        (SEED, DIMENSION, SLOTS, FIELD_WEIGHT, DETAIL_WEIGHT, CROSS_WEIGHT, FIELDS, CROSSES)
+    ).encode()
 ).hexdigest()[:16]
 
 
@@ -118,7 +122,7 @@ def digest_of(features: Features) -> bytes:
         _field("principal", principal),
         _field("scope", scope),
         _field("resource_kind", kind),
-        _field("resource_id", resource),
+        resource_digest(resource),
         _field("action", action),
         _field("effect", effect),
     ]
@@ -184,6 +188,16 @@ def weighted_tokens(features: Features) -> list[Weighted]:
     ]
 
 
+def resource_digest(resource: str) -> bytes:
+    """The hash of a resource id. Not kept: there may be as many ids as decisions."""
+    return blake2b(
+        resource.encode("utf-8", "surrogatepass"),
+        digest_size=DIGEST_BYTES,
+        key=SEED,
+        person=b"resource_id",
+    ).digest()
+
+
 def summary_of(features: Features) -> str:
     """An evaluation in one line."""
     _, principal, roles, scope, kind, resource, action, effect = features
@@ -208,9 +222,9 @@ def _tokens(features: Features) -> list[tuple[bytes, int]]:
         (who, FIELD_WEIGHT),
         (where, FIELD_WEIGHT),
         (of_kind, FIELD_WEIGHT),
-        (_field("resource_id", resource), FIELD_WEIGHT),
+        (resource_digest(resource), DETAIL_WEIGHT),
         (does, FIELD_WEIGHT),
-        (_field("effect", effect), FIELD_WEIGHT),
+        (_field("effect", effect), DETAIL_WEIGHT),
         (_cross(b"pk", who + of_kind), CROSS_WEIGHT),
         (_cross(b"pa", who + does), CROSS_WEIGHT),
         (_cross(b"ps", who + where), CROSS_WEIGHT),

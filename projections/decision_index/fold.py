@@ -9,7 +9,7 @@ The state is one object, changed in place: `DecisionFold` is what a snapshot wou
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from hashlib import sha256
 from typing import NamedTuple
 
 from projections.decision_index.embedding import (
@@ -18,12 +18,22 @@ from projections.decision_index.embedding import (
     digest_of,
     embed,
     features_of,
-    weighted_tokens,
+)
+from projections.decision_index.findings import (
+    Assessment,
+    Difference,
+    Finding,
+    Known,
+    Neighbour,
+    Summary,
+    Tallies,
+    assessment_of,
+    neighbours_of,
 )
 from projections.decision_index.habits import Habits
 from projections.decision_index.index import DecisionRows, Near
-from projections.decision_index.scoring import Mode, Rules, Score, score
-from projections.decision_index.throttle import HeldBack, Throttle
+from projections.decision_index.scoring import Mode, Rules, Score, repeated, score
+from projections.decision_index.throttle import Throttle
 from projections.ports import SealedRecord
 from schemas.audit_values import decode_content
 from schemas.codec import BUILT_IN, SchemaLookup, decode_decision
@@ -41,84 +51,12 @@ __all__ = [
     "Scored",
     "Summary",
     "Tallies",
+    "Tenant",
 ]
 
 MakeRows = Callable[[], DecisionRows]
 
 NEIGHBOURS = 5
-DIFFERENCES_MAX = 32
-
-
-class Neighbour(NamedTuple):
-    """A decision learned before, by its last leaf: how similar, how often, what."""
-
-    leaf: int
-    similarity: float
-    times: int
-    features: Features
-
-
-class Difference(NamedTuple):
-    """A field or cross the nearest neighbour lacks: its value here and there.
-
-    The counts say how often each was learned; `weight` is the share in the distance, 0 to 1.
-    """
-
-    name: str
-    observed: str
-    expected: str
-    observed_count: int
-    expected_count: int
-    weight: float
-
-
-class Assessment(NamedTuple):
-    """What is to be said about an evaluation. `known`: how often its principal was learned."""
-
-    features: Features
-    score: Score
-    known: int
-    neighbours: tuple[Neighbour, ...]
-    differences: tuple[Difference, ...]
-
-
-class Finding(NamedTuple):
-    """A leaf with at least one evaluation at or above the threshold; the riskiest is told.
-
-    `others` are the positions of further such evaluations; `repetitions` counts findings about
-    the same habits that were not told since the last one.
-    """
-
-    leaf: int
-    timestamp: int
-    event_id: str
-    evaluation: int
-    assessment: Assessment
-    others: tuple[int, ...]
-    repetitions: int
-
-
-class Summary(NamedTuple):
-    """What the hourly limit of a tenant held back, told by the first leaf of a later hour."""
-
-    leaf: int
-    timestamp: int
-    tenant: str
-    held: HeldBack
-
-
-@dataclass(slots=True)
-class Tallies:
-    """What happened so far. `shadowed` findings were counted, not published."""
-
-    leaves: int = 0
-    unreadable: int = 0
-    evaluations: int = 0
-    confirmed: int = 0
-    findings: int = 0
-    repeated: int = 0
-    held_back: int = 0
-    shadowed: int = 0
 
 
 class _Risky(NamedTuple):
@@ -140,14 +78,14 @@ class Scored(NamedTuple):
     risky: Sequence[_Risky]
 
 
-class _Tenant:
+class Tenant:
     """What is known of one tenant in one log."""
 
     __slots__ = ("habits", "leaves", "rows", "throttle")
 
     def __init__(self, rows: DecisionRows, rules: Rules) -> None:
         self.rows = rows
-        self.habits = Habits()
+        self.habits = Habits(rows.lexicon)
         self.throttle = Throttle(rules)
         self.leaves = 0
 
@@ -161,10 +99,44 @@ class DecisionFold:
         self._rules = rules
         self._make_rows = make_rows
         self._schemas = schemas
-        self._tenants: dict[str, _Tenant] = {}
+        self._tenants: dict[str, Tenant] = {}
         self._holding: dict[str, Throttle] = {}
-        self._timestamp = 0
+        self._behind: dict[str, DecisionRows] = {}
+        self.timestamp = 0
         self.tallies = Tallies()
+
+    @property
+    def tenants(self) -> list[str]:
+        """The tenants that are known, by name."""
+        return sorted(self._tenants)
+
+    def tenant(self, name: str) -> "Tenant":
+        """What is known of a tenant; from now on it is known."""
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            tenant = self._tenants[name] = Tenant(self._make_rows(), self._rules)
+        return tenant
+
+    def restored(self, name: str) -> None:
+        """Take up a tenant whose state was taken back."""
+        tenant = self._tenants[name]
+        if tenant.throttle.holds:
+            self._holding[name] = tenant.throttle
+        if tenant.rows.unmerged:
+            self._behind[name] = tenant.rows
+
+    def content_digest(self) -> bytes:
+        """SHA-256 over what was learned, the same whatever way a log was read.
+
+        Of every tenant the leaves, and digest, count, first and last leaf of every row.
+        """
+        content = sha256(b"attestream decision index 1\n")
+        for name in self.tenants:
+            encoded = name.encode("utf-8", "surrogatepass")
+            content.update(len(encoded).to_bytes(4, "big") + encoded)
+            content.update(self._tenants[name].leaves.to_bytes(8, "little"))
+            self._tenants[name].rows.digest_into(content.update)
+        return content.digest()
 
     @property
     def rows(self) -> int:
@@ -172,10 +144,27 @@ class DecisionFold:
         return sum(len(tenant.rows) for tenant in self._tenants.values())
 
     @property
+    def unmerged(self) -> bool:
+        """Whether a graph should have rows it has not."""
+        return bool(self._behind)
+
+    @property
     def memory_bytes(self) -> int:
         """What rows and counts take, near enough."""
         tenants = self._tenants.values()
         return sum(tenant.rows.memory_bytes + tenant.habits.memory_bytes for tenant in tenants)
+
+    def merge(self, rows_max: int) -> None:
+        """Add at most so many rows to the graph of a tenant that lacks some.
+
+        It changes no answer, and may run in another thread while nothing is scored or learned:
+        what is asked of `assess` and `nearest` meanwhile does not use the graph.
+        """
+        for name, rows in self._behind.items():
+            rows.merge(rows_max)
+            if not rows.unmerged:
+                del self._behind[name]
+            return
 
     def apply(self, record: SealedRecord) -> list[Finding | Summary]:
         """Score and learn one leaf; what it makes known, summaries first."""
@@ -188,12 +177,12 @@ class DecisionFold:
             return Scored(record.index, record.source.timestamp, None, (), (), {}, ())
         told = [features_of(decision, evaluation) for evaluation in decision.evaluations]
         digests = [digest_of(features) for features in told]
-        tenant = self._tenant(decision.tenant)
+        tenant = self.tenant(decision.tenant)
         warm = tenant.leaves < self._rules.warm_up
         new: dict[bytes, Vector] = {}
         risky: list[_Risky] = []
         for position, (features, digest) in enumerate(zip(told, digests, strict=True)):
-            # A decision learned before has a distance, and so a risk, of 0.
+            # A decision learned before is never a finding.
             if digest not in new and tenant.rows.find(digest) is None:
                 new[digest] = embed(features)
                 found = None if warm else self._exact_risk(tenant, features, new[digest])
@@ -205,20 +194,22 @@ class DecisionFold:
     def learn(self, scored: Scored) -> list[Finding | Summary]:
         """Learn the leaf scored last; what it makes known, summaries first."""
         if scored.timestamp >= 0:
-            self._timestamp = scored.timestamp
+            self.timestamp = scored.timestamp
         told: list[Finding | Summary] = self._summaries(scored.leaf)
         self.tallies.leaves += 1
         decision = scored.decision
         if decision is None:
             return told
-        tenant = self._tenant(decision.tenant)
+        tenant = self.tenant(decision.tenant)
         if scored.risky:
             finding = self._finding(tenant, scored.leaf, decision, scored.risky)
             told += [finding] if finding else []
         tenant.leaves += 1
         for features, digest in zip(scored.features, scored.digests, strict=True):
-            tenant.habits.learn(features)
-            tenant.rows.learn(digest, features, scored.new.get(digest), scored.leaf)
+            row = tenant.rows.learn(digest, features, scored.new.get(digest), scored.leaf)
+            tenant.habits.learn_ids(tenant.rows.ids(row))
+        if tenant.rows.unmerged:
+            self._behind[decision.tenant] = tenant.rows
         self.tallies.evaluations += len(scored.features)
         return told
 
@@ -226,17 +217,25 @@ class DecisionFold:
         """What would be said about an evaluation now; nothing is learned by asking."""
         tenant = self._tenants.get(features.tenant)
         if tenant is None:
-            tenant = _Tenant(self._make_rows(), self._rules)
+            tenant = Tenant(self._make_rows(), self._rules)
         near = tenant.rows.nearest(embed(features), k)
-        similarity = near[0].similarity if near else 0.0
-        return _assessment(
-            tenant, features, score(similarity, tenant.habits.measure(features)), near
-        )
+        scored = _exact(tenant, features, near)
+        return assessment_of(Known(tenant.rows, tenant.habits, near), features, scored)
+
+    def exact_score(self, features: Features) -> Score:
+        """The exact score of an evaluation now, for measuring; nothing is learned by asking."""
+        tenant = self._tenants.get(features.tenant)
+        if tenant is None:
+            tenant = Tenant(self._make_rows(), self._rules)
+        known = tenant.rows.find(digest_of(features)) is not None
+        return _exact(tenant, features, () if known else tenant.rows.nearest(embed(features), 1))
 
     def nearest(self, tenant: str, vector: Vector, k: int) -> list[Neighbour]:
         """The `k` decisions of a tenant nearest to a vector, exactly."""
         known = self._tenants.get(tenant)
-        return [] if known is None else _neighbours(known.rows, known.rows.nearest(vector, k))
+        if known is None:
+            return []
+        return neighbours_of(known.rows, tenant, known.rows.nearest(vector, k))
 
     def _decoded(self, record: SealedRecord) -> AuthorizationDecision | None:
         """The decision of a leaf; None is as if it held none: dead letters are told elsewhere."""
@@ -251,7 +250,7 @@ class DecisionFold:
         return None
 
     def _exact_risk(
-        self, tenant: _Tenant, features: Features, vector: Vector
+        self, tenant: Tenant, features: Features, vector: Vector
     ) -> tuple[Score, list[Near]] | None:
         """The exact score if it reaches the threshold, with the nearest rows."""
         surprise = tenant.habits.measure(features)
@@ -268,12 +267,12 @@ class DecisionFold:
         return (exact, near) if exact.risk >= threshold else None
 
     def _finding(
-        self, tenant: _Tenant, leaf: int, decision: AuthorizationDecision, risky: Sequence[_Risky]
+        self, tenant: Tenant, leaf: int, decision: AuthorizationDecision, risky: Sequence[_Risky]
     ) -> Finding | None:
         self.tallies.findings += len(risky)
         public = [found for found in risky if self._rules.publishes(found.features.principal)]
         self.tallies.shadowed += len(risky) - len(public)
-        throttle, timestamp = tenant.throttle, self._timestamp
+        throttle, timestamp = tenant.throttle, self.timestamp
         fresh = [found for found in public if not throttle.is_repeated(found.features, timestamp)]
         self.tallies.repeated += len(public) - len(fresh)
         if not fresh:
@@ -291,7 +290,9 @@ class DecisionFold:
             timestamp,
             decision.event_id,
             worst.position,
-            _assessment(tenant, worst.features, worst.score, worst.near),
+            assessment_of(
+                Known(tenant.rows, tenant.habits, worst.near), worst.features, worst.score
+            ),
             tuple(found.position for found in fresh if found is not worst),
             repetitions,
         )
@@ -299,61 +300,19 @@ class DecisionFold:
     def _summaries(self, leaf: int) -> list[Finding | Summary]:
         told: list[Finding | Summary] = []
         for tenant in sorted(self._holding):
-            held = self._holding[tenant].release(self._timestamp)
+            held = self._holding[tenant].release(self.timestamp)
             if held is not None:
-                told.append(Summary(leaf, self._timestamp, tenant, held))
+                told.append(Summary(leaf, self.timestamp, tenant, held))
                 if not self._holding[tenant].holds:
                     del self._holding[tenant]
         return told
 
-    def _tenant(self, name: str) -> _Tenant:
-        tenant = self._tenants.get(name)
-        if tenant is None:
-            tenant = self._tenants[name] = _Tenant(self._make_rows(), self._rules)
-        return tenant
 
-
-def _assessment(
-    tenant: _Tenant, features: Features, scored: Score, near: Sequence[Near]
-) -> Assessment:
-    neighbours = _neighbours(tenant.rows, near)
-    nearest = neighbours[0].features if neighbours else None
-    return Assessment(
-        features,
-        scored,
-        tenant.habits.known(features.principal),
-        tuple(neighbours),
-        _differences(tenant.habits, features, nearest),
-    )
-
-
-def _neighbours(rows: DecisionRows, near: Sequence[Near]) -> list[Neighbour]:
-    found = [(rows.row(number), similarity) for number, similarity in near]
-    return [Neighbour(row.last, similarity, row.times, row.features) for row, similarity in found]
-
-
-def _differences(
-    habits: Habits, features: Features, nearest: Features | None
-) -> tuple[Difference, ...]:
-    """What the nearest neighbour lacks, the heaviest first."""
-    tokens = weighted_tokens(features)
-    others = weighted_tokens(nearest) if nearest else []
-    shared = {token.digest for token in others} & {token.digest for token in tokens}
-    missing = sorted(
-        (token for token in tokens if token.digest not in shared), key=lambda token: -token.weight
-    )
-    total = sum(token.weight * token.weight for token in missing)
-    differences = []
-    for token in missing[:DIFFERENCES_MAX]:
-        other = next((o for o in others if o.name == token.name and o.digest not in shared), None)
-        differences.append(
-            Difference(
-                token.name,
-                token.value,
-                other.value if other else "",
-                habits.seen(features, token.name, token.role),
-                habits.seen(nearest, other.name, other.role) if nearest and other else 0,
-                token.weight * token.weight / total,
-            )
-        )
-    return tuple(differences)
+def _exact(tenant: Tenant, features: Features, near: Sequence[Near]) -> Score:
+    """The score by the nearest rows, or by how often this very evaluation was learned."""
+    row = tenant.rows.find(digest_of(features))
+    if row is not None:
+        similarity = repeated(tenant.rows.row(row).times)
+    else:
+        similarity = near[0].similarity if near else 0.0
+    return score(similarity, tenant.habits.measure(features))

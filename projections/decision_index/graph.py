@@ -1,19 +1,21 @@
-"""The graph of the decision index: rows folded to 128 columns, for candidates only.
+"""The graph of the decision index: rows folded to fewer columns, for candidates only.
 
 Folding sums the columns that are equal modulo the width, which is the same as hashing to that
-width. A folded graph takes less than half the memory of a full one and finds the nearest row more
-often (.986 against .942 of 70,000 rows), because every candidate is compared exactly afterwards.
+width. A narrow graph takes a third of the memory of a full one, is filled twice as fast, and finds
+the nearest row more often, because every candidate is compared exactly afterwards.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from projections.decision_index.embedding import DIMENSION
+from projections.decision_index.embedding import DIMENSION, Vector
+from projections.decision_index.sparse import dense
 from projections.hnsw import GRAPH, GraphSettings, VectorGraph
 
-__all__ = ["FOLDED", "FoldedGraph"]
+__all__ = ["FOLDED", "WIDTHS", "FoldedGraph"]
 
-FOLDED = 128
+FOLDED = 64
+WIDTHS = (32, 48, 64, 96, 128, 192, 384)  # that hnswlib compares 16 components at a time in
 
 
 class FoldedGraph:
@@ -23,6 +25,7 @@ class FoldedGraph:
         if DIMENSION % width:
             raise ValueError(f"{width} columns do not divide {DIMENSION}")
         self._width = width
+        self._ef = settings.ef
         self._graph = VectorGraph(width, settings)
 
     @property
@@ -31,15 +34,20 @@ class FoldedGraph:
         return self._graph.size
 
     @property
+    def width(self) -> int:
+        """Columns of a row."""
+        return self._width
+
+    @property
     def memory_bytes(self) -> int:
         """What the graph takes, near enough."""
         return self._graph.memory_bytes
 
     def add(self, rows: NDArray[np.float32]) -> None:
-        """Add the next rows, shape (rows, 384)."""
-        folded = rows.reshape(len(rows), -1, self._width).sum(axis=1)
-        self._graph.add(folded.astype(np.float32))
+        """Add the next rows, shape (rows, width)."""
+        self._graph.add(rows)
 
-    def candidates(self, row: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        """At most `k` rows that are probably near `row`, shape (384,)."""
-        return self._graph.nearest(row.reshape(-1, self._width).sum(axis=0), k)
+    def candidates(self, vector: Vector) -> NDArray[np.int64]:
+        """Rows that are probably near: as many as the effort of a search looks at."""
+        folded = dense(vector).reshape(-1, self._width).sum(axis=0).astype(np.float32)
+        return self._graph.nearest(folded, self._ef)

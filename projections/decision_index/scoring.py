@@ -1,6 +1,6 @@
 """From distance and surprise to a risk between 0 and 1, and the rules by which it alerts.
 
-    raw  = distance · (1 + novelty) · rarity
+    raw  = distance · (0.3 + novelty) · rarity ^ 1.5
     risk = raw / (raw + NEUTRAL · 3/7)
 
 `distance` is 1 − the similarity to the nearest decision learned before, 0 to 1. `novelty` and
@@ -30,6 +30,7 @@ __all__ = [
     "Rules",
     "Score",
     "factors_of",
+    "repeated",
     "rule_version",
     "score",
 ]
@@ -40,10 +41,13 @@ HOUR_MS = 3_600_000
 
 NEUTRAL_DISTANCE, NEUTRAL_RISK = 0.3, 0.7
 NEUTRAL_NOVELTY, NEUTRAL_RARITY = log(10), 15.0
-NEUTRAL = NEUTRAL_DISTANCE * (1 + NEUTRAL_NOVELTY) * NEUTRAL_RARITY
+NOTHING_NEW = 0.3  # a decision of which nothing is new to its principal is not without risk
+RARITY_POWER = 1.5  # three times as rare is worse than three times as far
+NEUTRAL = NEUTRAL_DISTANCE * (NOTHING_NEW + NEUTRAL_NOVELTY) * NEUTRAL_RARITY**RARITY_POWER
 HALF = NEUTRAL * (1 - NEUTRAL_RISK) / NEUTRAL_RISK  # the raw score whose risk is one half
+REPEAT_DISTANCE = 0.03
 DECIMALS = 9
-FORMULA_VERSION = 1  # of habits, scoring, throttle: rises with every change that moves a verdict
+FORMULA_VERSION = 2  # of habits, scoring, throttle: rises with every change that moves a verdict
 
 
 class Mode(StrEnum):
@@ -100,8 +104,17 @@ class Score(NamedTuple):
 def score(similarity: float, surprise: Surprise) -> Score:
     """The risk of a decision at this similarity to its nearest neighbour."""
     nearest = min(max(similarity, 0.0), 1.0)
-    raw = (1.0 - nearest) * (1.0 + surprise.novelty) * surprise.rarity
+    raw = _raw(1.0 - nearest, surprise)
     return Score(round(raw / (raw + HALF), DECIMALS), nearest, surprise.novelty, surprise.rarity)
+
+
+def repeated(times: int) -> float:
+    """The similarity at which a decision counts that was learned `times` before.
+
+    Seen once, it is less of a habit than seen a hundred times: by the rule of succession it is
+    another the next time with a chance of 1 in times + 2. It keeps that share of a small distance.
+    """
+    return 1.0 - REPEAT_DISTANCE / (times + 2)
 
 
 class Factors(NamedTuple):
@@ -117,8 +130,9 @@ class Factors(NamedTuple):
     def __str__(self) -> str:
         distance, novelty, rarity, raw, half, risk = self
         return (
-            f"distance {distance:.4f} · (1 + novelty {novelty:.4f}) · rarity {rarity:.4f} "
-            f"= {raw:.4f};  {raw:.4f} / ({raw:.4f} + {half:.4f}) = risk {risk:.4f}"
+            f"distance {distance:.4f} · ({NOTHING_NEW} + novelty {novelty:.4f}) · "
+            f"rarity {rarity:.4f} ^ {RARITY_POWER} = {raw:.4f};  "
+            f"{raw:.4f} / ({raw:.4f} + {half:.4f}) = risk {risk:.4f}"
         )
 
 
@@ -126,8 +140,13 @@ def factors_of(similarity: float, novelty: float, rarity: float) -> Factors:
     """Every factor of the risk `score` gives at these three."""
     again = score(similarity, Surprise(novelty, rarity))
     distance = 1.0 - again.similarity
-    raw = distance * (1.0 + novelty) * rarity
+    raw = _raw(distance, Surprise(novelty, rarity))
     return Factors(distance, novelty, rarity, raw, HALF, again.risk)
+
+
+def _raw(distance: float, surprise: Surprise) -> float:
+    rarity = float(surprise.rarity**RARITY_POWER)
+    return distance * (NOTHING_NEW + surprise.novelty) * rarity
 
 
 def rule_version(rules: Rules) -> str:

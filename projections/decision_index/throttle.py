@@ -9,7 +9,7 @@ Nothing is lost silently. A repetition is counted into the next finding about th
 an hour's limit held back is summed up by the first leaf of a later hour.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from projections.decision_index.embedding import Features
 from projections.decision_index.scoring import HOUR_MS, Rules
@@ -103,6 +103,20 @@ class Throttle:
     def holds(self) -> bool:
         """Whether anything is held back."""
         return bool(self._held)
+
+    def state(self) -> dict[str, Any]:
+        """What is to be stored, as JSON values."""
+        return {
+            "habits": [[*habit, *told] for habit, told in self._habits.items()],
+            "hours": list(self._hours.items()),
+            "held": [[hour, *held] for hour, held in self._held.items()],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become what was stored. Raises KeyError, TypeError, ValueError: none can have been."""
+        self._habits = {(p, k, a): _Told(*told) for p, k, a, *told in state["habits"]}
+        self._hours = {int(hour): int(count) for hour, count in state["hours"]}
+        self._held = {int(hour): HeldBack(*held) for hour, *held in state["held"]}
 
     def _note(self, features: Features, timestamp: int, untold: int) -> None:
         window = timestamp // self._rules.dedup_window_ms

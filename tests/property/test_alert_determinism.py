@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from projections.decision_index.alerts import Stamp, alerts_of
+from projections.decision_index.embedding import Vector
 from projections.decision_index.fold import DecisionFold, MakeRows
 from projections.decision_index.graph import FoldedGraph
 from projections.decision_index.index import DecisionRows, MakeGraph, Tiers
@@ -24,7 +25,7 @@ from tests.support.decision_log import EventLog, habits
 from tests.support.output_partition import OutputPartition
 from tests.support.sealed_log import ORIGIN, batches_of
 
-RULES = Rules(threshold=0.2, warm_up=30, dedup_window_ms=7_200_000, alerts_per_hour=3)
+RULES = Rules(threshold=0.1, warm_up=30, dedup_window_ms=7_200_000, alerts_per_hour=3)
 VALUES = list(habits(160, seed=11, odd_share=0.1))
 
 
@@ -34,14 +35,15 @@ class Misleading:
     def __init__(self, seed: int) -> None:
         self._dice = random.Random(seed)
         self.size = 0
+        self.width = 64
         self.memory_bytes = 0
 
     def add(self, rows: NDArray[np.float32]) -> None:
         self.size += len(rows)
 
-    def candidates(self, row: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        del row
-        count = self._dice.randrange(min(k, self.size) + 1)
+    def candidates(self, vector: Vector) -> NDArray[np.int64]:
+        del vector
+        count = self._dice.randrange(min(10, self.size) + 1)
         return np.array([self._dice.randrange(self.size) for _ in range(count)], np.int64)
 
 

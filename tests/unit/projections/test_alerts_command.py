@@ -104,7 +104,7 @@ def test_an_alert_is_explained_with_every_factor_and_intact_evidence(home: Path)
     told = json.loads(done.stdout)
     assert done.exit_code == 0
     risk = told["risk"]
-    assert risk["raw"] == risk["distance"] * (1 + risk["novelty"]) * risk["rarity"]
+    assert risk["raw"] == risk["distance"] * (0.3 + risk["novelty"]) * risk["rarity"] ** 1.5
     assert risk["risk"] == round(risk["raw"] / (risk["raw"] + risk["half"]), 9) == FINDING.risk
     assert risk["reproduced"]
     assert [feature["name"] for feature in told["features"]]

@@ -18,7 +18,7 @@ from streams.audit.proofs import verify_inclusion
 from tests.support.decision_log import EventLog, decision
 from tests.support.sealed_log import KEYS, ORIGIN, START_MS, batches_of
 
-RULES = Rules(threshold=0.5, warm_up=20, alerts_per_hour=3)
+RULES = Rules(threshold=0.3, warm_up=20, alerts_per_hour=3)
 BEA = ("bea", "nurse", "chart", "view")
 KARIM = ("karim", "billing", "invoice", "view")
 ODD = ("karim", "billing", "chart", "view")

@@ -23,9 +23,9 @@ NURSE = Features("acme", "bea", ("nurse", "staff"), "ward", "chart", "c-7", "vie
 def test_vectors_and_digests_are_those_of_every_release() -> None:
     # A change here changes every alert of every log: raise SEED's number with it.
     vector = embed(NURSE)
-    assert EMBEDDING_VERSION == "a02efe74eaf69f03"
+    assert EMBEDDING_VERSION == "abe0a708ee3b8c2a"
     assert digest_of(NURSE).hex() == "68e41e8a45f7b9b819976ae3f91e19f6"
-    assert sha256(repr(vector).encode()).hexdigest()[:16] == "01aa8ae4c66f7c55"
+    assert sha256(repr(vector).encode()).hexdigest()[:16] == "e3e37bbaf6efbdf5"
 
 
 def test_the_columns_rise_and_the_norm_is_the_sum_of_squares() -> None:

@@ -17,7 +17,7 @@ from tests.support.decision_log import EventLog, decision, habits
 from tests.support.output_partition import OutputPartition
 from tests.support.sealed_log import ORIGIN, START_MS, batches_of
 
-RULES = Rules(threshold=0.4, warm_up=20, alerts_per_hour=4)
+RULES = Rules(threshold=0.3, warm_up=20, alerts_per_hour=4)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ async def test_a_search_finds_by_the_fields_that_are_named(batches: list[SealedB
     assert {neighbour.features.principal for neighbour in found} == {"person-3"}
     before = index.tallies.evaluations
     assessment = index.explain(found[0].features)
-    assert assessment.score.risk == 0.0
+    assert assessment.score.risk < 0.05
     assert assessment.neighbours[0].features == found[0].features
     assert index.tallies.evaluations == before
 

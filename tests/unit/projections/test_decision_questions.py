@@ -91,7 +91,7 @@ def known() -> DecisionFold:
 
 def learned(fold: DecisionFold) -> object:
     """All that a fold holds but its schemas: rows, counts, limits, tallies, in their order."""
-    return held((fold._tenants, fold._holding, fold._timestamp, fold.tallies))
+    return held((fold._tenants, fold._holding, fold.timestamp, fold.tallies))
 
 
 def held(value: Any) -> object:
@@ -104,6 +104,8 @@ def held(value: Any) -> object:
         return value.tobytes()
     if callable(value) or value is None or isinstance(value, str | bytes | int | float):
         return None if callable(value) else value
+    if isinstance(value, bytearray):
+        return bytes(value)
     names = getattr(value, "__slots__", None) or vars(value)
     return tuple((name, held(getattr(value, name))) for name in names)
 
@@ -131,7 +133,7 @@ def test_an_index_that_was_asked_is_byte_for_byte_what_it_was() -> None:
 def test_the_answer_holds_every_factor_of_the_risk(features: Features) -> None:
     query = {**features._asdict(), "roles": list(features.roles), "explain": True}
     (told,) = DecisionSearch(FoldedLog(known())).answer(Question("decisions", query))
-    assert told["raw"] == told["distance"] * (1 + told["novelty"]) * told["rarity"]
+    assert told["raw"] == told["distance"] * (0.3 + told["novelty"]) * told["rarity"] ** 1.5
     assert told["risk"] == round(told["raw"] / (told["raw"] + told["half"]), 9)
     assert told["distance"] == 1 - told["similarity"]
     expected = known().assess(features)
@@ -165,7 +167,7 @@ def test_the_written_formula_is_the_one_that_scores() -> None:
         for novelty, rarity in ((0.0, 0.0), (2.3, 15.0), (9.0, 40.0)):
             factors = factors_of(similarity, novelty, rarity)
             assert factors.risk == score(similarity, Surprise(novelty, rarity)).risk
-            assert factors.raw == factors.distance * (1 + novelty) * rarity
+            assert factors.raw == factors.distance * (0.3 + novelty) * rarity**1.5
 
 
 class Known:

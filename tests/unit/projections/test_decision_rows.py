@@ -32,6 +32,7 @@ def rows_of(
     for number in range(count):
         features = asked(number)
         rows.learn(digest_of(features), features, embed(features), number)
+        rows.merge(4)
     return rows
 
 
@@ -51,13 +52,15 @@ class Blind:
 
     def __init__(self) -> None:
         self.size = 0
+        self.width = 32
         self.memory_bytes = 0
 
     def add(self, rows: NDArray[np.float32]) -> None:
+        assert rows.shape[1] == self.width
         self.size += len(rows)
 
-    def candidates(self, row: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        del row, k
+    def candidates(self, vector: Vector) -> NDArray[np.int64]:
+        del vector
         return np.empty(0, np.int64)
 
 
@@ -102,7 +105,10 @@ def test_few_rows_need_no_graph_and_a_graph_catches_up_with_all_but_the_newest()
     rows = DecisionRows(lambda: late, Tiers(16, graph_from=150))
     for number in range(180):
         rows.learn(digest_of(asked(number)), asked(number), embed(asked(number)), number)
-    assert late.size == 15 * 4
+        rows.merge(2)
+    assert late.size == 31 * 2
+    rows.merge(1000)
+    assert (late.size, rows.unmerged) == (180 - 16, 0)
 
 
 def test_a_row_counts_and_remembers_its_first_and_last_leaf() -> None:
