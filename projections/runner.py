@@ -203,12 +203,12 @@ class _Following:
 
 
 async def _apply(projection: Projection, batches: Iterator[SealedBatch], end: "_End") -> None:
-    for batch in batches:
+    # The end is looked for between two batches, before the next one is even verified.
+    while not end.is_reached() and (batch := next(batches, None)) is not None:
         end.admit(batch)
         # A crash behind this line repeats the batch or not, as the projection saved it.
         await projection.apply(batch)
-        if end.applied(batch):
-            return
+        end.applied(batch)
 
 
 class _Pace:
@@ -272,11 +272,9 @@ class _End:
         if fork is not None and batch.first < fork.size < batch.size:
             raise self._another(fork, "no checkpoint")
 
-    def applied(self, batch: SealedBatch) -> bool:
-        """Take note of a batch; whether nothing may be applied behind it."""
+    def applied(self, batch: SealedBatch) -> None:
+        """Take note of a batch."""
         self._size, self._root = batch.size, batch.root
-        fork = self._world.fork()
-        return fork is not None and batch.size >= fork.size
 
     def refuse_short(self) -> None:
         """The log has no more. Raises TransientError where more than that was accepted."""
