@@ -10,9 +10,10 @@ Nothing here trusts what the records say of themselves: keys and anchors come fr
 · `proof` one record · `state` what was seen before, in `kept_files` · `source` what was sealed ·
 `progress` how far it is · `roots` trust that moves, and the roster.
 
-Of an `archive`: `holdings` its names · `chain` its manifests and locks · `archive_walk` its
-segments, with `sampling`, `remembered` and `fetching` · `replica` · `store_anchors` beside it ·
-`archive_report` what is said of it · `archived_rows` for whoever restores from it.
+Of an `archive`: `holdings` its names · `chain` its manifests and locks, by `object_checks` ·
+`archive_walk` its segments, with `sampling`, `remembered` and `fetching`, to its `faults` ·
+`replica` · `store_anchors` beside it · `archive_report` what is said of it · `archived_rows` for
+whoever restores from it.
 """
 
 from streams.verifier.archive import (

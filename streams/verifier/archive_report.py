@@ -55,6 +55,7 @@ class ArchiveReport:
         level: `list`, `file` or `record`.
         segments: how many there are.
         read: how many of them were read now.
+        without_manifest: how many no manifest vouches for: the last one may lack it still.
         remembered: how many were verified in an earlier run, and not read now.
         remembered_ms: when the oldest of those was read, in ms since the epoch.
         size: bytes of all segments.
@@ -69,6 +70,7 @@ class ArchiveReport:
     level: str
     segments: int
     read: int = 0
+    without_manifest: int = 0
     remembered: int = 0
     remembered_ms: int | None = None
     size: int = 0
@@ -98,6 +100,7 @@ class ArchiveReport:
             "level": self.level,
             "segments": self.segments,
             "read": self.read,
+            "without_manifest": self.without_manifest,
             "remembered": self.remembered,
             "remembered_since": None if since is None else _time(since / 1000),
             "bytes": self.size,
@@ -114,6 +117,8 @@ class ArchiveReport:
         share = f"{self.size_read / self.size:.0%}" if self.size else "all"
         read = f"{self.read} of {self.segments} segments read, {share} of {self.size:,} bytes"
         lines = [f"archive, level {self.level}: {read}"]
+        if self.without_manifest:
+            lines.append(f"  {self.without_manifest} segments have no manifest yet")
         if self.seed is not None:
             lines.append(f"  a sample of {self.percent:g} %, seed {self.seed}")
         if self.remembered_ms is not None:

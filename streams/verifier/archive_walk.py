@@ -18,6 +18,7 @@ from streams.audit.checkpoint import CheckpointText
 from streams.audit.merkle import EMPTY_ROOT
 from streams.errors import BreakError
 from streams.ports import ObjectStore, ObjectVersion
+from streams.segments import schema_digests
 from streams.verifier.chain import Chain, Link
 from streams.verifier.digesting import Digests
 from streams.verifier.faults import Faults
@@ -100,6 +101,7 @@ class ArchiveWalk:
             "level": self._reading.level,
             "segments": len(self._links),
             "read": len(chosen),
+            "without_manifest": sum(not link.manifest for link in self._links),
             "remembered": remembered,
             "remembered_ms": self._since_ms if remembered else None,
             "size": sum(segment_size(link) for link in self._links),
@@ -234,8 +236,12 @@ class ArchiveWalk:
         if due and (walk.opening is None or walk.opening.note != due):
             self._fault(link, "the segment does not begin where the manifest before closes")
         size, root = walk.head
-        if link.manifest and self._chain.closings.get(size) != root:
+        if not link.manifest:
+            return
+        if self._chain.closings.get(size) != root:
             self._fault(link, "the segment does not close as its manifest says")
+        if walk.offsets != link.offsets or schema_digests(walk.schemas) != link.schemas:
+            self._fault(link, "the manifest says other offsets or schemas than its segment")
 
     def _remember(self, at: int) -> None:
         """Whatever is wrong anywhere, nothing behind it is remembered."""

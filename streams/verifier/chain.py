@@ -10,11 +10,12 @@ A version that a store lists and locks may still not be the bytes it says: those
 compared with the manifest, by `streams.verifier.archive`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from types import MappingProxyType
 from typing import NamedTuple
 
 from streams.audit.checkpoint import CheckpointText, open_note
@@ -24,11 +25,11 @@ from streams.ports import ObjectInfo, ObjectStore, ObjectVersion
 from streams.segments import FIRST_PREVIOUS, Manifest, manifest_name, segment_name
 from streams.verifier.fetching import Ahead, in_order
 from streams.verifier.holdings import HeldLog, oldest
+from streams.verifier.object_checks import checksum_fault, lock_fault, shadow_fault
 from streams.verifier.progress import SILENT, Progress
 
-__all__ = ["Chain", "ChainTerms", "Link", "read_chain"]
+__all__ = ["MANIFEST_BYTES_MAX", "Chain", "ChainTerms", "Link", "Note", "read_chain"]
 
-LOCK_MODE = "COMPLIANCE"
 MANIFEST_BYTES_MAX = 2**20
 AHEAD = Ahead()
 Note = Callable[[BreakError], None]
@@ -44,6 +45,9 @@ class Link(NamedTuple):
         sha256: what the manifest says of the segment, likewise.
         note: the checkpoint the manifest says it closes at, verbatim; empty without one.
         closing: what that checkpoint says, None where it is not good.
+        offsets: by the manifest, the audit offsets of its first record and of its last.
+        schemas: by the manifest, SHA-256 of each schema text in it.
+        retain_until: by the manifest, how long it is locked.
     """
 
     first: int
@@ -52,6 +56,9 @@ class Link(NamedTuple):
     sha256: str
     note: str
     closing: CheckpointText | None
+    offsets: tuple[int, int] | None = None
+    schemas: Mapping[str, str] = MappingProxyType({})
+    retain_until: datetime | None = None
 
 
 class ChainTerms(NamedTuple):
@@ -62,7 +69,6 @@ class ChainTerms(NamedTuple):
         locked: the store enforces retention, so a missing lock is a break.
         now: the time locks are compared with.
         locked_until: every lock must last until then at least; None for what manifests promise.
-        is_copy: versions may have other ids than the manifests name, as in a replica.
         progress: told of every link.
     """
 
@@ -70,7 +76,6 @@ class ChainTerms(NamedTuple):
     locked: bool
     now: datetime
     locked_until: datetime | None = None
-    is_copy: bool = False
     progress: Progress = SILENT
 
 
@@ -168,21 +173,23 @@ class _ChainReader:
             self._check_version(first, kept, manifest)
         if self._terms.locked:
             self._check_locks(first, (kept, oldest(found.versions)), found, manifest)
-        said = ("", "", "")
-        if manifest is not None:
-            said = (self._previous, manifest.sha256, manifest.checkpoint)
         self._due = None if closing is None else closing.size
-        self._chain.links.append(Link(first, kept, *said, closing))
+        link = Link(first, kept, "", "", "", closing)
+        if manifest is not None:
+            link = link._replace(
+                manifest=self._previous,
+                sha256=manifest.sha256,
+                note=manifest.checkpoint,
+                offsets=(manifest.first_offset, manifest.last_offset),
+                schemas=manifest.schemas,
+                retain_until=manifest.retain_until,
+            )
+        self._chain.links.append(link)
 
     def _check_versions(self, first: int, versions: Sequence[ObjectVersion]) -> None:
         # The oldest version is the object all the same, and is checked as if it were alone.
-        if any(version.is_delete_marker for version in versions):
-            detail = f"{versions[0].key} is hidden by a delete marker"
-        elif len(versions) > 1:
-            detail = f"{versions[0].key} has {len(versions)} versions"
-        else:
-            return
-        self._note(BreakError("archive", first, detail))
+        if detail := shadow_fault(versions):
+            self._note(BreakError("archive", first, detail))
 
     def _manifest(self, first: int, found: _Found, *, is_last: bool) -> Manifest | None:
         if found.body is None:
@@ -217,7 +224,7 @@ class _ChainReader:
 
     def _check_version(self, first: int, kept: ObjectVersion, manifest: Manifest) -> None:
         if self._terms.locked:
-            is_named = self._terms.is_copy or manifest.version_id == kept.version_id
+            is_named = manifest.version_id == kept.version_id
         else:
             # A directory names its versions by content; its manifests may come from a bucket.
             names = (manifest.version_id, manifest.sha256[: len(kept.version_id)])
@@ -235,36 +242,26 @@ class _ChainReader:
         found: _Found,
         manifest: Manifest | None,
     ) -> None:
-        digests = (manifest.sha256 if manifest else None, sha256(found.body or b"").hexdigest())
+        digests = (manifest.sha256 if manifest else "", sha256(found.body or b"").hexdigest())
         for kept, info, digest in zip(objects, found.locks, digests, strict=True):
             if kept is None:
                 continue
             if info is None:
                 self._fault(first, f"{kept.key} is listed and cannot be read")
                 continue
-            if digest is not None and info.sha256 is not None and info.sha256.hex() != digest:
-                detail = f"the store says that {kept.key} has the SHA-256 {info.sha256.hex()}"
-                self._fault(first, f"{detail}, and it should have {digest}")
-            self._check_lock(first, kept, info, manifest)
+            if detail := checksum_fault(kept, info, digest):
+                self._fault(first, detail)
+            least = None if manifest is None else manifest.retain_until
+            promised = (least, self._terms.locked_until)
+            if detail := lock_fault(kept, info, promised):
+                self._note(BreakError("lock", first, detail))
+            self._count_lock(info.retain_until)
 
-    def _check_lock(
-        self, first: int, kept: ObjectVersion, info: ObjectInfo, manifest: Manifest | None
-    ) -> None:
-        until, chain = info.retain_until, self._chain
-        if info.lock_mode != LOCK_MODE or until is None:
-            detail = f"{kept.key} has no {LOCK_MODE} lock (or s3:GetObjectRetention is missing)"
-            self._lock_fault(first, detail)
-            return
-        if chain.locked_until is None or until < chain.locked_until:
-            chain.locked_until = until
-        chain.ended += until <= self._terms.now
-        promised = [manifest.retain_until] if manifest else []
-        promised += [self._terms.locked_until] if self._terms.locked_until else []
-        if promised and until < max(promised):
-            self._lock_fault(first, f"{kept.key} is locked until {until}, not {max(promised)}")
-
-    def _lock_fault(self, first: int, detail: str) -> None:
-        self._note(BreakError("lock", first, detail))
+    def _count_lock(self, until: datetime | None) -> None:
+        chain = self._chain
+        if until is not None:
+            chain.locked_until = min(chain.locked_until or until, until)
+            chain.ended += until <= self._terms.now
 
     def _fault(self, first: int, detail: str) -> None:
         self._chain.faulty.add(first)

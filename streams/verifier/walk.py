@@ -6,13 +6,13 @@ behind it. `size` and `root` of the verdict are those of the last good checkpoin
 break. Memory is flat in the length of the log.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from schemas.audit_values import decode_audit_value
+from schemas.audit_values import AUDIT_RECORD_HEAD, decode_audit_value
 from schemas.errors import DecodeError
 from schemas.records import AuditRecord, AuditValue, Checkpoint, Record
 from streams.audit.checkpoint import (
@@ -23,6 +23,7 @@ from streams.audit.checkpoint import (
 )
 from streams.audit.merkle import EMPTY_ROOT
 from streams.audit.note import MalformedError, TrustedKeys
+from streams.audit.runs import Part, Run
 from streams.audit.trail import Trail
 from streams.errors import BreakError, SettingsError, SourceUnreadableError
 from streams.segments import SegmentReader
@@ -41,6 +42,8 @@ class LogWalk:
 
     Attributes:
         opening: the checkpoint that the last file says it begins behind; None without one.
+        offsets: audit offsets of the first record and of the last one of the last file.
+        schemas: the schema texts in the last file, by fingerprint.
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class LogWalk:
         self._is_void = False
         self._progress = progress
         self.opening: Checkpoint | None = None
+        self.offsets: tuple[int, int] | None = None
+        self.schemas: Mapping[str, str] = {}
         self._trail = Trail(origin, trust.keys, anchors=trust.known, on_break=self.note)
 
     @property
@@ -144,10 +149,12 @@ class LogWalk:
             begin = next(digested, None)
             if not self._trail.records:
                 self._first = reader.first if reader.opening else 0
-            self.opening = reader.opening
+            self.opening, self.schemas, self.offsets = reader.opening, reader.schemas, None
             self._trail.begin_file(reader.first, reader.opening)
-            for count, parts, rows in chain(() if begin is None else (begin,), digested):
+            for count, some, rows in chain(() if begin is None else (begin,), digested):
+                parts = list(some)
                 self._trail.feed_parts(parts, rows)
+                self.offsets = _offsets(self.offsets, parts)
                 at, before = file.tell(), at
                 self._progress.advance(count, at - before)
         except BreakError as error:
@@ -187,6 +194,19 @@ class LogWalk:
         before = self._offset
         self._offset = rows[-1].offset + 1 if rows else before
         self._progress.advance(len(rows), self._offset - before)
+
+
+def _offsets(known: tuple[int, int] | None, parts: Iterable[Part]) -> tuple[int, int] | None:
+    """`known`, as far as it goes with the audit records in `parts`."""
+    for part in parts:
+        if isinstance(part, Run):
+            first, last = part.offsets
+        elif (part.value or b"").startswith(AUDIT_RECORD_HEAD):
+            first = last = part.offset
+        else:
+            continue
+        known = (first if known is None else known[0], last)
+    return known
 
 
 def open_anchor(note: bytes, keys: TrustedKeys | None, name: str = "anchor") -> CheckpointText:

@@ -86,9 +86,9 @@ def locked_for(name: str, days: int | None) -> Callable[[Archive, Store], None]:
     return lock
 
 
-def rewritten(**fields: object) -> Callable[[Archive], bytes]:
+def rewritten(first: int = 4, **fields: object) -> Callable[[Archive], bytes]:
     def rewrite(archive: Archive) -> bytes:
-        manifest = Manifest.parse(archive.manifests[4])
+        manifest = Manifest.parse(archive.manifests[first])
         return replace(manifest, **fields).render()  # type: ignore[arg-type]
 
     return rewrite
@@ -102,6 +102,7 @@ def flipped(body: bytes) -> bytes:
 ALL = ("list", "list", "list")
 BYTES = ("list", "file", "list")  # a directory names its versions by their bytes
 VERSIONS = ("list", "list", "")
+READ = ("record", "list", "record")  # no manifest follows it yet
 ATTACKS: dict[str, Attack] = {
     "a segment is deleted": Attack(gone(SEGMENT), "archive", 4, ALL),
     "the last segment is deleted": Attack(gone(LAST_SEGMENT), "archive", 8, ALL),
@@ -141,6 +142,12 @@ ATTACKS: dict[str, Attack] = {
     ),
     "a manifest says another last index": Attack(
         put(MANIFEST, rewritten(last_index=6)), "archive", 4, ALL
+    ),
+    "the last manifest says other offsets": Attack(
+        put(LAST_MANIFEST, rewritten(8, last_offset=99)), "archive", 8, READ
+    ),
+    "the last manifest says other schemas": Attack(
+        put(LAST_MANIFEST, rewritten(8, schemas={})), "archive", 8, READ
     ),
     "a manifest is missing in the middle": Attack(gone(MANIFEST), "archive", 4, ALL),
     "the last manifest is missing, and its anchor stands": Attack(

@@ -64,6 +64,17 @@ async def test_last_segment_may_lack_its_manifest() -> None:
     assert (await told(archive, "file")).size == 8
 
 
+async def test_segment_that_no_manifest_vouches_for_is_counted() -> None:
+    store = Bucket()
+    archive = await Archive(store).fill(manifests=2)
+    store.put_instead(segment_name(ORIGIN, 8), archive.encoded_again(8) + b"x")
+    for level, found in (("list", []), ("file", []), ("record", [("archive", 8)])):
+        verdict = await told(archive, level)
+        assert [(b.kind, b.index) for b in verdict.breaks] == found
+        assert report(verdict).without_manifest == 1
+        assert "  1 segments have no manifest yet" in report(verdict).to_lines()
+
+
 async def test_manifest_written_while_the_archive_is_listed_is_not_missing() -> None:
     class Late(Bucket):
         """Lists manifests before segments, and both grow meanwhile."""

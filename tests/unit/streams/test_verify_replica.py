@@ -129,6 +129,19 @@ async def test_replica_that_lies_is_a_break(
         assert found[:1] == ([] if is_unread else [(kind, 4)])
 
 
+async def test_lie_behind_what_a_replica_lacks_is_a_break_all_the_same() -> None:
+    archive = await Archive(Bucket()).fill()
+    for name, body in (
+        (manifest_name(ORIGIN, 8), archive.manifests[4]),
+        (segment_name(ORIGIN, 8), archive.files[4]),
+    ):
+        replica = await copied(archive, Bucket())
+        replica.put_instead(SEGMENT, None)
+        replica.put_instead(name, body)
+        found, said = await compared(archive, replica)
+        assert (found, said.state, said.size) == ([("archive", 8)], "lags", 4)
+
+
 async def test_breaks_of_a_replica_say_so() -> None:
     archive = await Archive(Bucket()).fill()
     replica = await copied(archive, LyingBucket())

@@ -56,6 +56,7 @@ def test_json_says_what_was_read_of_an_archive(archive: Archive, keys: Path) -> 
         "level": "record",
         "segments": 3,
         "read": 3,
+        "without_manifest": 0,
         "remembered": 0,
         "remembered_since": None,
         "bytes": size,
