@@ -2,8 +2,9 @@
 
 The operations log is a log like any other, and its checkpoints are signed by the keys it speaks
 of. So what is new in it is read twice: for its shape and the operator's notes, whose authority is
-the operator's signature alone; then, with the keys these come to, as history. What fails changes
-nothing: the trust of before stands, and the next reading tries again.
+the operator's signature alone; then, with the keys these come to, as history. What is sealed
+before the first place that fails counts; what comes behind it changes nothing, and the next
+reading tries again.
 
 Trust only moves forward in one process. A log that lost what was read of it is found by its own
 sealer, which stops; here it merely brings nothing new.
@@ -14,7 +15,7 @@ for everybody else once the next epoch holds it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from schemas.audit_values import decode_audit_value
 from schemas.errors import DecodeError
 from schemas.records import AuditRecord, Checkpoint, Record
 from streams.audit.checkpoint import parse_log_name
+from streams.audit.merkle import EMPTY_ROOT
 from streams.audit.note import MalformedError, TrustedKeys, Vkey
 from streams.audit.operations import EpochForked, Operation, open_operation
 from streams.audit.trail import Trail
@@ -31,7 +33,7 @@ from streams.history import pages, read_range
 from streams.ports import PartitionReader, Signer
 from streams.trust import Trust, current_signers
 
-__all__ = ["OperationsSource", "OwnForks", "SealedTrust"]
+__all__ = ["OperationsSource", "OwnForks", "SealedTrust", "UnverifiedOrdersError"]
 
 
 OpenEpoch = Callable[[int], Awaitable[tuple[PartitionReader, str] | None]]
@@ -55,6 +57,10 @@ class OperationsSource(NamedTuple):
     open_epoch: OpenEpoch = _no_epochs
 
 
+class UnverifiedOrdersError(TransientError):
+    """A log of orders fails from some place on: what is sealed before it counts, and no more."""
+
+
 class _Read(NamedTuple):
     """How far the log was read: behind `opening`, of `size`; `unsealed` came after it."""
 
@@ -65,13 +71,25 @@ class _Read(NamedTuple):
 
 
 class _Epoch:
-    """One epoch of the log, as far as it was read."""
+    """One epoch of the log, as far as it was read; `roots` at its checkpoints, by size."""
 
     def __init__(self, reader: PartitionReader, origin: str) -> None:
         self.reader = reader
         self.origin = origin
         self.read = _Read(None, None, 0, [])
         self.orders: list[SealedOrder] = []
+        self.roots: dict[int, bytes] = {0: EMPTY_ROOT}
+
+
+class _Taken(NamedTuple):
+    """What some rows of an epoch come to, and the row from which on they fail."""
+
+    orders: list[SealedOrder]
+    history: TrustHistory
+    roots: dict[int, bytes]
+    opening: Checkpoint | None
+    size: int
+    failed: tuple[int, Exception] | None
 
 
 class SealedTrust:
@@ -104,17 +122,20 @@ class SealedTrust:
         """Read what was appended since.
 
         Raises:
-            TransientError: no answer, or what was appended is no good history.
+            TransientError: no answer.
+            UnverifiedOrdersError: what was appended is no good history; what is sealed before the
+                place where it fails counts.
         """
         async with self._reading:
-            failures = {epoch.origin: why async for epoch, why in self._read_all() if why}
-        for origin, failure in failures.items():
-            if self._history.fork(origin) is None:
+            failures = [(epoch, why) async for epoch, why in self._read_all() if why]
+        for epoch, failure in failures:
+            # A log that was forked fails behind its fork, where nobody needs it.
+            if not self._is_read_to_its_fork(epoch):
                 raise failure
         return self._history
 
     async def _read_all(self) -> AsyncIterator[tuple[_Epoch, TransientError | None]]:
-        """Every epoch with why it could not be read: one that was forked does not have to be."""
+        """Every epoch, with why not all of it could be read."""
         for number in count():
             if number == len(self._epochs):
                 opened = await self._source.open_epoch(number)
@@ -136,39 +157,81 @@ class SealedTrust:
         if low >= bounds.end:
             return
         rows = [*read.unsealed, *await read_range(reader, low, bounds.end)]
-        try:
-            self._take(epoch, rows, bounds.end)
-        except (BreakError, MalformedError, DecodeError) as error:
-            raise TransientError(
-                f"{epoch.origin} does not verify, so no new order in it counts: {error}"
-            ) from error
+        taken = self._taken(epoch, rows)
+        if epoch is not self._epochs[0] and not self._is_opened(epoch, taken):
+            return  # a topic of that name, and no order of the operator that opened it
+        at, failure = taken.failed or (len(rows), None)
+        offset = bounds.end if at == len(rows) else rows[at].offset
+        unsealed = [row for row in rows[:at] if _is_behind(row, taken.size)]
+        if taken.size > epoch.read.size:
+            epoch.orders, epoch.roots, self._history = taken.orders, taken.roots, taken.history
+        epoch.read = _Read(offset, taken.opening, taken.size, unsealed)
+        if failure is not None:
+            raise UnverifiedOrdersError(
+                f"{epoch.origin} does not verify, so no new order in it counts: {failure}"
+            ) from failure
 
-    def _take(self, epoch: _Epoch, rows: list[Record], offset: int) -> None:
-        origin, before = epoch.origin, epoch.read
-        shape = Trail(origin, None, before.opening)
-        contents: list[bytes] = []
-        sealed, size, opening = 0, before.size, before.opening
-        for number, row in enumerate(rows, 1):
-            fed = shape.feed(row)
+    def _taken(self, epoch: _Epoch, rows: Sequence[Record]) -> _Taken:
+        """The orders that the rows seal, up to the first that fails by the keys they come to."""
+        failed: tuple[int, Exception] | None = None
+        while True:
+            end = len(rows) if failed is None else failed[0]
+            taken = self._shaped(epoch, rows[:end])
+            if taken.failed is None:
+                trail = Trail(epoch.origin, taken.history.keys, epoch.read.opening)
+                again = _first_failure(trail, rows[:end])
+            else:
+                again = taken.failed
+            if again is None:
+                return taken._replace(failed=failed)
+            failed = again
+
+    def _shaped(self, epoch: _Epoch, rows: Sequence[Record]) -> _Taken:
+        """The orders that the rows seal, their shape alone checked."""
+        before, roots = epoch.read, dict(epoch.roots)
+        shape = Trail(epoch.origin, None, before.opening)
+        contents: list[tuple[int, bytes]] = []
+        size, opening = before.size, before.opening
+        failed: tuple[int, Exception] | None = None
+        for at, row in enumerate(rows):
+            try:
+                fed = shape.feed(row)
+            except BreakError as error:
+                failed = at, error
+                break
             if isinstance(fed, AuditRecord):
-                contents.append(fed.content)
+                contents.append((at, fed.content))
             elif fed is not None:
-                sealed, size, opening = number, fed.size, fed.checkpoint
-        orders = epoch.orders + [
-            SealedOrder(origin, index, operation)
-            for index, content in enumerate(contents[: size - before.size], before.size)
-            for operation in opened_operations([content], self._source.base, self._source.operator)
-        ]
+                size, opening = fed.size, fed.checkpoint
+                roots[size] = fed.root
+        orders = list(epoch.orders)
+        for index, (at, content) in enumerate(contents[: size - before.size], before.size):
+            try:
+                orders += self._opened(epoch, index, content)
+            except (MalformedError, DecodeError) as error:
+                failed = at, error
+                break
         operations = without_void(
             order for one in self._epochs for order in (orders if one is epoch else one.orders)
         )
-        if epoch is not self._epochs[0] and not _opens(operations, origin):
-            return  # a topic of that name, and no order of the operator that opened it
         history = TrustHistory.of(operations, self._given)
-        Trail(origin, history.keys, before.opening).feed_all(rows[:sealed])
-        unsealed = [row for row in rows if _is_behind(row, size)]
-        epoch.orders, self._history = orders, history
-        epoch.read = _Read(offset, opening, size, unsealed)
+        return _Taken(orders, history, roots, opening, size, failed)
+
+    def _opened(self, epoch: _Epoch, index: int, content: bytes) -> list[SealedOrder]:
+        found = opened_operations([content], self._source.base, self._source.operator)
+        return [SealedOrder(epoch.origin, index, operation) for operation in found]
+
+    def _is_opened(self, epoch: _Epoch, taken: _Taken) -> bool:
+        """Whether the operator ended the epoch before, at what was read of it, with this one."""
+        before = self._epochs[self._epochs.index(epoch) - 1]
+        fork = taken.history.fork(before.origin)
+        if fork is None or fork.opens != epoch.origin:
+            return False
+        return before.roots.get(fork.size) == fork.root
+
+    def _is_read_to_its_fork(self, epoch: _Epoch) -> bool:
+        fork = self._history.fork(epoch.origin)
+        return fork is not None and epoch.roots.get(fork.size) == fork.root
 
 
 class OwnForks:
@@ -221,8 +284,13 @@ class OwnForks:
         return operation if parse_log_name(operation.origin)[:3] == own else None
 
 
-def _opens(operations: Iterable[Operation], origin: str) -> bool:
-    return any(isinstance(one, EpochForked) and one.opens == origin for one in operations)
+def _first_failure(trail: Trail, rows: Sequence[Record]) -> tuple[int, Exception] | None:
+    for at, row in enumerate(rows):
+        try:
+            trail.feed(row)
+        except BreakError as error:
+            return at, error
+    return None
 
 
 def _is_behind(row: Record, size: int) -> bool:

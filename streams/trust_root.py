@@ -7,7 +7,7 @@ up; both within `FOLLOW_S` seconds.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,7 +18,12 @@ from streams.engine import Engine
 from streams.errors import SettingsError, TransientError
 from streams.keys.choice import open_key_ring
 from streams.keys.ring import KeyRing
-from streams.operations_log import OperationsSource, OwnForks, SealedTrust
+from streams.operations_log import (
+    OperationsSource,
+    OwnForks,
+    SealedTrust,
+    UnverifiedOrdersError,
+)
 from streams.ports import PartitionReader, Signer
 from streams.settings import Settings
 from streams.tasks import cancelled
@@ -97,6 +102,8 @@ async def sealed_trust(
 ) -> AsyncIterator[SealedTrust]:
     """What the operator's sealed orders come to now, read once.
 
+    Where they fail to verify from some place on, those before it: every later reading says so.
+
     Raises:
         SettingsError: no operator is set, or as `operator_keys`.
         TransientError: the sealed orders cannot be read.
@@ -124,7 +131,8 @@ async def sealed_trust(
 
         source = OperationsSource(*opened(0), topology.base, operator, open_epoch)
         trust = SealedTrust(source, given, ring.held if ring else tuple)
-        await trust.refresh()
+        with suppress(UnverifiedOrdersError):
+            await trust.refresh()
         yield trust
 
 

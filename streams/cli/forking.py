@@ -101,7 +101,7 @@ async def _all_found(at: Operating, origins: tuple[str, ...], choice: _Choice) -
     from streams.app import open_anchors  # noqa: PLC0415  # chooses the adapter
 
     async with open_anchors(at.settings) as anchors:
-        logs = _Logs(at.engine, anchors, await at.history())
+        logs = _Logs(at.engine, anchors, await at.history(as_far_as_good=True))
         if origins:
             return [await logs.asked(origin, choice) for origin in origins]
         found = [one async for one in logs.stopped()]

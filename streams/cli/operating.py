@@ -33,18 +33,18 @@ class Operating:
     engine: Engine
     key: OperatorKey
 
-    async def history(self) -> TrustHistory:
-        """What the orders sealed so far come to.
+    async def history(self, *, as_far_as_good: bool = False) -> TrustHistory:
+        """What the orders sealed so far come to; `as_far_as_good`: before they fail to verify.
 
         Raises:
-            TransientError: the operations log cannot be read, or its checkpoints are signed by
-                keys that were neither added nor are held here.
+            TransientError: the operations log cannot be read, or fails: its checkpoints may be
+                signed by keys that were neither added nor are held here.
         """
         from streams.app import own_vkeys, sealed_trust  # noqa: PLC0415  # loads a client library
 
         given = await own_vkeys(self.settings, self.engine.topology.base)
         async with sealed_trust(self.settings, self.engine, given) as trust:
-            return trust.history
+            return trust.history if as_far_as_good else await trust.refresh()
 
     async def send(self, operation: Operation) -> None:
         """Sign an order and send it; it counts once it is sealed.

@@ -13,7 +13,7 @@ from streams.audit.note import ED25519, Vkey
 from streams.audit.operations import EpochForked, KeyAdded, KeyRetired, operator_name
 from streams.errors import SettingsError, TransientError
 from streams.keys.local import LocalSigner, load_private_key
-from streams.operations_log import OwnForks, SealedTrust
+from streams.operations_log import OwnForks, SealedTrust, UnverifiedOrdersError
 from streams.ports import Bounds, Fetched, Signer
 from streams.trust import FollowedKeys, GivenTrust
 from tests.support.operations_partition import ORIGIN, OperationsPartition
@@ -200,14 +200,21 @@ def forked(first: OperationsPartition, later: OperationsPartition | None) -> Sea
     return SealedTrust(source, [OLD.vkey()])
 
 
+def ended(first: OperationsPartition) -> EpochForked:
+    """The fork that ends the log where it stands."""
+    return replace(FORK, size=first.frontier.size, root=first.frontier.root())
+
+
 async def test_orders_go_on_in_the_epoch_that_its_own_order_opens() -> None:
-    first = OperationsPartition().send(added(NEW), added(Key("void"))).seal(OLD)
+    first = OperationsPartition().send(added(NEW)).seal(OLD)
+    fork = ended(first)
+    first.send(added(Key("void"))).seal(OLD)
     later = OperationsPartition(origin=FORK.opens)
-    later.send(signed_order(FORK), added(Key("third"))).seal(OLD)
+    later.send(signed_order(fork), added(Key("third"))).seal(OLD)
     trust = forked(first, later)
     expected = {key.vkey().render() for key in (OLD, NEW, Key("third"))}
     assert await counts(trust) == expected
-    assert trust.history.forks(ORIGIN) == (FORK,)
+    assert trust.history.forks(ORIGIN) == (fork,)
     later.send(added(Key("fourth"))).seal(NEW)
     assert await counts(trust) == expected | {Key("fourth").vkey().render()}
 
@@ -231,14 +238,55 @@ async def test_a_topic_of_the_right_name_without_its_order_opens_no_epoch(order:
 
 async def test_a_log_that_fails_behind_its_fork_holds_up_no_order() -> None:
     first = OperationsPartition().send(added(NEW)).seal(OLD)
+    fork = ended(first)
     trust = forked(first, None)
     await trust.refresh()
     first.send(b"x").seal(Key("stranger"))
     with pytest.raises(TransientError, match="does not verify"):
         await trust.refresh()
-    later = OperationsPartition(origin=FORK.opens).send(signed_order(FORK)).seal(NEW)
+    later = OperationsPartition(origin=FORK.opens).send(signed_order(fork)).seal(NEW)
     trust._source = forked(first, later)._source
     assert len(await counts(trust)) == 2
+
+
+@pytest.mark.parametrize("signer", [OLD, NEW])
+async def test_a_start_behind_a_fork_keeps_every_order_before_it(signer: Key) -> None:
+    """One foreign value behind the fork takes back no retirement, and lets no stolen key sign."""
+    first = OperationsPartition().send(added(NEW), added(OLD)).seal(OLD)
+    first.seal(OLD, NEW).send(retired(OLD, first)).seal(OLD, NEW).seal(NEW)
+    fork = ended(first)
+    first.rows.append(Record(first._offset, 1, None, b"garbage"))
+    first._offset += 1
+    later = OperationsPartition(key=signer, origin=FORK.opens)
+    later.send(signed_order(fork)).seal(signer)
+    trust = forked(first, later)
+    if signer is OLD:
+        with pytest.raises(UnverifiedOrdersError, match="does not verify"):
+            await trust.refresh()
+    else:
+        assert (await trust.refresh()).forks(ORIGIN) == (fork,)
+    assert trust.history.is_retired(OLD.vkey())
+    assert trust.history.is_added(NEW.vkey())
+
+
+async def test_what_is_sealed_before_a_place_that_fails_counts_at_a_start() -> None:
+    log = OperationsPartition().send(added(NEW)).seal(OLD)
+    log.send(retired(OLD, log)).seal(Key("stranger"))
+    trust = trust_in(log)
+    with pytest.raises(UnverifiedOrdersError, match="does not verify"):
+        await trust.refresh()
+    assert trust.history.is_added(NEW.vkey())
+    assert not trust.history.is_retired(OLD.vkey())
+
+
+async def test_an_epoch_behind_a_log_that_is_not_the_accepted_one_does_not_count() -> None:
+    first = OperationsPartition().send(added(NEW)).seal(OLD)
+    fork = replace(ended(first), root=bytes(32))
+    later = OperationsPartition(origin=FORK.opens)
+    later.send(signed_order(fork), added(Key("third"))).seal(OLD)
+    trust = forked(first, later)
+    assert await counts(trust) == {key.vkey().render() for key in (OLD, NEW)}
+    assert trust.history.forks(ORIGIN) == ()
 
 
 class _Sent:
