@@ -11,8 +11,11 @@ __all__ = ["Loss", "flaky_proxy"]
 
 # "request": never arrives. "answer": applied, and the connection ends unanswered. "503": the
 # server is said to be busy. "body": all of the answer but its last byte. "noise": a page of
-# somebody else's, with status 200.
-Loss = Literal["", "request", "answer", "503", "body", "noise"]
+# somebody else's, with status 200. "hang": no answer, until the client gives up. "slow": the
+# answer, later.
+Loss = Literal["", "request", "answer", "503", "body", "noise", "hang", "slow"]
+
+SLOW_S = 0.3
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 NOISE = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\n<p>Sorry"
@@ -36,9 +39,14 @@ async def flaky_proxy(upstream: str, loss: Callable[[str], Loss]) -> AsyncIterat
             lost = loss(head.split(b"\r\n", 1)[0].decode())
             if lost in {"503", "noise"}:
                 writer.write(BUSY if lost == "503" else NOISE)
+            elif lost == "hang":
+                await reader.read()
             elif lost != "request":
+                await asyncio.sleep(SLOW_S if lost == "slow" else 0)
                 answer = await _forward(address.hostname, address.port, head, body)
-                writer.write(b"" if lost == "answer" else answer[:-1] if lost else answer)
+                writer.write(
+                    b"" if lost == "answer" else answer[:-1] if lost == "body" else answer
+                )
             await writer.drain()
         writer.close()
 
