@@ -9,7 +9,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from projections.replay.fold import LogPlan, Piece, StoredSegment, in_order, plan_archived
+from projections.replay.fold import (
+    LogPlan,
+    Piece,
+    StoredSegment,
+    in_order,
+    plan_archived,
+    upto,
+)
 from schemas.audit_values import CHECKPOINT_HEAD, decode_audit_value, encode_checkpoint
 from schemas.records import AuditRecord, Record
 from streams.audit.checkpoint import CheckpointText
@@ -32,12 +39,16 @@ async def archived_logs(store: ObjectStore, base: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivedLog:
-    """One log in an archive; `keys` sign it, and it must agree with `anchors`."""
+    """One log in an archive; `keys` sign it, and it must agree with `anchors`.
+
+    `until`: the size at which the operator ended it, None for a log that goes on.
+    """
 
     store: ObjectStore
     origin: str
     keys: TrustedKeys
     anchors: Sequence[CheckpointText] = ()
+    until: int | None = None
 
     async def plan(self, begin: int) -> LogPlan:
         """What a copy from `begin` on reads, by the manifests alone. Raises TransientError."""
@@ -51,7 +62,7 @@ class ArchivedLog:
                 stored.append(StoredSegment(link.first, size, segment.size))
         plan = plan_archived(self.origin, stored, begin)
         told = tuple(f"{fault.kind} at {fault.index}: {fault.detail}" for fault in faults)
-        return plan._replace(missing=(*plan.missing, *told))
+        return plan._replace(missing=(*plan.missing, *told)).ended(self.until)
 
     async def root_at(self, size: int) -> bytes | None:
         """The root of this size, where a segment closes at it; None elsewhere."""
@@ -87,7 +98,10 @@ class ArchivedLog:
                     # Its own time is that of a record before it; nothing vouches for one.
                     rows.insert(0, Record(-1, 0, None, encode_checkpoint(segment.opening)))
                 is_first = False
-                yield Piece(rows, segment.size)
+                size = segment.size if self.until is None else min(segment.size, self.until)
+                yield Piece(upto(rows, self.until), size)
+                if size != segment.size or size == self.until:
+                    return
 
     async def _chain(self, faults: list[BreakError]) -> tuple[Chain, HeldLog]:
         listed = held_logs(await self.store.versions(f"{ARCHIVE}{self.origin}/"))

@@ -28,6 +28,7 @@ __all__ = [
     "in_order",
     "plan_archived",
     "staged_end",
+    "upto",
 ]
 
 RECORDS_A_SECOND = 40_000  # what a restore is held to; a slower network takes longer
@@ -65,6 +66,10 @@ class LogPlan(NamedTuple):
     segments: int = 0
     segment_bytes: int = 0
     missing: tuple[str, ...] = ()
+
+    def ended(self, size: int | None) -> "LogPlan":
+        """The same where the operator ended the log at `size`: what is behind that is void."""
+        return self if size is None else self._replace(size=min(self.size, size))
 
     @property
     def records(self) -> int:
@@ -180,6 +185,17 @@ def in_order(rows: Sequence[Record], first: int) -> list[Record]:
             ordered.append(row)
             taken = upto
     return ordered + records[taken:]
+
+
+def upto(rows: list[Record], size: int | None) -> list[Record]:
+    """Rows, in order, as far as the last checkpoint of at most `size` covers them; None: all."""
+    if size is None:
+        return rows
+    for at in range(len(rows) - 1, -1, -1):
+        is_checkpoint = (rows[at].value or b"").startswith(CHECKPOINT_HEAD)
+        if is_checkpoint and _size_of(_note_of(rows[at])) <= size:
+            return rows[: at + 1]
+    return []
 
 
 class Continuation:

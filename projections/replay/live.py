@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 from projections.replay.fold import LogPlan, Piece
@@ -40,13 +41,24 @@ class LiveLog:
         reader: PartitionReader,
         origin: str,
         keys: TrustedKeys,
+        *,
         anchors: Sequence[CheckpointText] = (),
+        until: int | None = None,
     ) -> None:
-        """`anchors`: checkpoints kept elsewhere, which the log must agree with."""
+        """One log.
+
+        Args:
+            reader: of its audit partition.
+            origin: the log.
+            keys: they sign it.
+            anchors: checkpoints kept elsewhere, which the log must agree with.
+            until: the size at which the operator ended it, None for a log that goes on.
+        """
         self._reader = reader
         self._origin = origin
         self._keys = keys
         self._anchors = anchors
+        self._until = until
 
     async def plan(self, begin: int) -> LogPlan:
         """What a copy from `begin` on reads now. Raises TransientError."""
@@ -57,7 +69,7 @@ class LiveLog:
             missing = f"{self._origin} is sealed up to {size}, and {begin} was asked for"
             return LogPlan(self._origin, begin, begin, size, missing=(missing,))
         opening = await self._opening(bounds, begin)
-        return LogPlan(self._origin, begin, opening.size, size)
+        return LogPlan(self._origin, begin, opening.size, size).ended(self._until)
 
     async def root_at(self, size: int) -> bytes | None:
         """The root its checkpoint of exactly this size signs; None without one."""
@@ -107,26 +119,42 @@ class LiveLog:
         """
         bounds = await self._reader.bounds()
         opening = await self._opening(bounds, begin)
-        trail = Trail(self._origin, self._keys, opening.checkpoint, anchors=self._anchors)
-        waiting: deque[Record] = deque()
         rows: list[Record] = []
         if opening.checkpoint is not None:
             rows += await read_range(self._reader, opening.offset, opening.offset + 1)
+        size = opening.size
+        async with aclosing(self._sealed(opening, bounds)) as sealed:
+            async for size, newly in sealed:
+                rows += newly
+                if len(rows) >= PIECE_RECORDS:
+                    yield Piece(rows, size)
+                    rows = []
+        if rows:
+            yield Piece(rows, size)
+
+    async def _sealed(
+        self, opening: _Opening, bounds: Bounds
+    ) -> AsyncGenerator[tuple[int, list[Record]], None]:
+        """The size of each checkpoint, and the rows it newly covers with itself behind them."""
+        trail = Trail(self._origin, self._keys, opening.checkpoint, anchors=self._anchors)
+        waiting: deque[Record] = deque()
         async for page in pages(self._reader, opening.low, bounds.end):
             for row in page:
                 if _is_before(row, opening):
                     continue
-                fed = trail.feed(row)
+                try:
+                    fed = trail.feed(row)
+                except BreakError:
+                    if trail.size == self._until:
+                        return  # void, and not judged
+                    raise
                 if not isinstance(fed, Seal):
                     waiting.append(row)
-                    continue
-                rows += [waiting.popleft() for _ in range(fed.size - fed.first)]
-                rows.append(row)
-                if len(rows) >= PIECE_RECORDS:
-                    yield Piece(rows, trail.size)
-                    rows = []
-        if rows:
-            yield Piece(rows, trail.size)
+                elif self._until is not None and fed.size > self._until:
+                    return
+                else:
+                    covered = [waiting.popleft() for _ in range(fed.size - fed.first)]
+                    yield fed.size, [*covered, row]
 
     async def _first_record(self, low: int, high: int) -> tuple[int, int] | None:
         """Index and time of the first audit record of [low, high)."""

@@ -22,7 +22,7 @@ from streams.audit.note import TrustedKeys
 from streams.cli.root_logs import archived_roots, live_roots
 from streams.embedded.home import DATABASE
 from streams.engine import Engine
-from streams.epochs import logs_there
+from streams.epochs import logs_there, newest_epoch
 from streams.errors import SettingsError, SourceUnreadableError, TransientError
 from streams.objects.locations import CheckedStore
 from streams.segments import ARCHIVE
@@ -170,6 +170,7 @@ class Sources:
         """One log, held to what is known of it from elsewhere, up to `size`."""
         known = [*self.trust.known, *self._anchors.values()]
         anchors = [one for one in known if one.origin == origin and one.size <= (size or 0)]
+        until = self.trust.void_from(origin)
         if self.store is not None:
             yield ArchivedLog(store=self.store, origin=origin, keys=self.keys, anchors=anchors)
             return
@@ -177,7 +178,7 @@ class Sources:
         name = parse_log_name(origin)
         reader = self.engine.reader(self.audit(name), name.partition)
         try:
-            yield LiveLog(reader, origin, self.keys, anchors)
+            yield LiveLog(reader, origin, self.keys, anchors=anchors, until=until)
         finally:
             await reader.close()
 
@@ -300,9 +301,14 @@ async def _trust(
 
 async def _live_roots(engine: Engine) -> RootLogs:
     topology = engine.topology
-    audits = [topology.audit(source) for source in (topology.operations, topology.heads)]
-    there = [audit for audit in audits if await engine.partitions(audit)]
-    return live_roots(lambda topic: engine.reader(topic, 0), audits[0], there)
+    there = [
+        topology.audit(source, epoch)
+        for source in (topology.operations, topology.heads)
+        if await engine.partitions(topology.audit(source))
+        for epoch in range(await newest_epoch(engine, source) + 1)
+    ]
+    audit = topology.audit(topology.operations)
+    return live_roots(lambda topic: engine.reader(topic, 0), audit, there)
 
 
 async def _origins(

@@ -128,14 +128,20 @@ async def _settle(reader: PartitionReader) -> None:
 
 
 def _transactions(rows: Sequence[Record]) -> Iterator[list[NewRecord]]:
-    batch: list[NewRecord] = []
+    at = 0
+    while at < len(rows):
+        taken = rows[at : at + TRANSACTION_RECORDS]
+        if sum(len(row.value or b"") for row in taken) > TRANSACTION_BYTES:
+            taken = taken[: _fitting(taken)]
+        at += len(taken)
+        yield [NewRecord(row.timestamp, row.value or b"") for row in taken]
+
+
+def _fitting(rows: Sequence[Record]) -> int:
+    """How many fit into one transaction; a larger record goes alone."""
     size = 0
-    for row in rows:
-        value = row.value or b""
-        if batch and (len(batch) == TRANSACTION_RECORDS or size + len(value) > TRANSACTION_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(NewRecord(row.timestamp, value))
-        size += len(value)
-    if batch:
-        yield batch
+    for number, row in enumerate(rows):
+        size += len(row.value or b"")
+        if size > TRANSACTION_BYTES:
+            return max(number, 1)
+    return len(rows)

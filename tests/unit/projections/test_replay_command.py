@@ -22,13 +22,25 @@ async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     store = await archive_of(LOG, tmp_path / "archive")
     async with place_at(tmp_path / "home") as place:
         await copied(archived(store), place)
-    (tmp_path / "keys.txt").write_text("\n".join(vkey.render() for vkey in KEYS.vkeys))
-    monkeypatch.setenv("ATTESTREAM_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ATTESTREAM_ARCHIVE", str(tmp_path / "archive"))
+    given(tmp_path, monkeypatch)
+    return tmp_path
+
+
+@pytest.fixture
+async def bare_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home with nothing in it."""
+    async with place_at(tmp_path / "home"):
+        pass
+    given(tmp_path, monkeypatch)
+
+
+def given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "keys.txt").write_text("\n".join(vkey.render() for vkey in KEYS.vkeys))
+    monkeypatch.setenv("ATTESTREAM_HOME", str(folder / "home"))
+    monkeypatch.setenv("ATTESTREAM_ARCHIVE", str(folder / "archive"))
     monkeypatch.setenv("ATTESTREAM_ORIGIN", BASE)
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    monkeypatch.chdir(folder)
 
 
 def typed(*arguments: str) -> Result:
@@ -51,6 +63,8 @@ def test_a_plan_says_what_would_be_read() -> None:
     (late,) = told(typed("plan", "--from", "archive", "--log", ORIGIN, "--index", "14", "--json"))
     assert 0 < late["first"] <= 14
     assert "records 0 to" in typed("plan").stdout
+    stranger = typed("plan", "--log", "nobody/t/0")
+    assert (stranger.exit_code, "is not there" in stranger.output) == (2, True)
 
 
 def test_a_plan_names_what_is_missing(home: Path) -> None:
@@ -114,12 +128,11 @@ def test_a_broken_segment_is_told_with_its_status(home: Path) -> None:
         (("run", "--restore"), "--from archive"),
         (("run", "--into", "home"), "the deployment's own home"),
         (("run", "--into", "a", "--index", "3"), "is one log's"),
-        (("plan", "--log", "nobody/t/0"), "is not there"),
         (("plan", "--index", "1", "--offset", "1"), "give one of"),
         (("plan", "--time", "yesterday"), "expected 2026"),
     ],
 )
-@pytest.mark.usefixtures("home")
+@pytest.mark.usefixtures("bare_home")
 def test_what_cannot_be_done_is_said_at_once(arguments: tuple[str, ...], says: str) -> None:
     result = typed(*arguments)
     assert result.exit_code == 2
