@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from bench import detection, embedded, hot_paths, latency, sealing
+from bench import detection, embedded, hot_paths, latency, restoring, sealing
 from bench.measuring import machine
 from streams.telemetry.logs import configure_logs
 
@@ -12,6 +12,7 @@ PARTS = {
     "hot-paths": ("Where the microseconds of sealing go", hot_paths.report),
     "latency": ("How soon an event is sealed", latency.report),
     "embedded": ("Embedded engine and verification", embedded.report),
+    "restore": ("Restoring from the archive", restoring.report),
     "detection": ("Decision index", detection.report),
 }
 
