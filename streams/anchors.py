@@ -8,7 +8,7 @@ change none of them.
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -105,14 +105,9 @@ class AnchorStore:
             return found
         return None
 
-    async def agreeing(
-        self, origin: str, keys: TrustedKeys | None, roots: Mapping[int, bytes]
-    ) -> CheckpointText | None:
-        """The largest valid anchor that has the root which `roots` says of its size."""
-        async for text, _ in self._notes(origin, keys):
-            if roots.get(text.size) == text.root:
-                return text
-        return None
+    async def all_kept(self, origin: str, keys: TrustedKeys | None) -> list[CheckpointText]:
+        """Every valid anchor of a log, in whichever place."""
+        return [text async for text, _ in self._notes(origin, keys)]
 
     async def _notes(
         self, origin: str, keys: TrustedKeys | None

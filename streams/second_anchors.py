@@ -87,6 +87,11 @@ class PairedAnchors(AnchorStore):
         await self._first.put(origin, size, note)
         await self._second.put(origin, size, note)
 
+    async def all_kept(self, origin: str, keys: TrustedKeys | None) -> list[CheckpointText]:
+        """Those of both places."""
+        first = await self._first.all_kept(origin, keys)
+        return list(dict.fromkeys((*first, *await self._second.all_kept(origin, keys))))
+
     async def verdicts(self, origin: str) -> list[Verdict]:
         """Those of either place, each once."""
         standing = await self._first.verdicts(origin)

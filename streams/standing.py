@@ -4,6 +4,9 @@ An operator who forks a log accepts a checkpoint of it. Here the newest one is f
 over the whole log leads to, with every rule of formats §2, and that no anchor contradicts; and the
 first source offset that the log up to there does not hold as the source has it now. Sealing the
 next epoch from that offset leaves nothing out: at worst it seals again what was sealed before.
+
+All anchors are compared, not the newest alone: whoever holds a log's key can add one of a history
+of his own, and none of them takes an older one back.
 """
 
 from collections import deque
@@ -13,7 +16,6 @@ from typing import NamedTuple
 from schemas.audit_values import encode_content
 from schemas.records import AuditRecord, Record
 from streams.anchors import AnchorStore
-from streams.audit.checkpoint import CheckpointText
 from streams.audit.merkle import EMPTY_ROOT
 from streams.audit.note import TrustedKeys
 from streams.audit.trail import Seal, Trail
@@ -44,7 +46,7 @@ class Standing(NamedTuple):
         offset: the source offset behind its last leaf, None without a leaf.
         records: records that stand in the partition, those behind `size` included.
         broken: why the log is not good further on; empty where it is.
-        anchored: the newest anchor, None without one.
+        anchored: the largest size that is anchored, 0 without an anchor.
     """
 
     size: int = 0
@@ -52,7 +54,7 @@ class Standing(NamedTuple):
     offset: int | None = None
     records: int = 0
     broken: str = ""
-    anchored: CheckpointText | None = None
+    anchored: int = 0
 
 
 class _Sealed(NamedTuple):
@@ -67,15 +69,16 @@ async def what_stands(log: LogAtRest, most: int | None = None) -> Standing:
     Raises:
         TransientError: the log or its anchors cannot be read.
     """
-    anchored = await log.anchors.newest(log.origin, log.keys)
+    anchors = await log.anchors.all_kept(log.origin, log.keys)
+    anchored = max((anchor.size for anchor in anchors), default=0)
     if log.audit is None:
         return Standing(anchored=anchored)
-    trail = Trail(log.origin, log.keys, anchors=[anchored] if anchored else [])
+    trail = Trail(log.origin, log.keys, anchors=anchors)
     sealed, broken = await _walked(log.audit, trail)
     if broken is not None and broken.kind == "fork":
-        # From where on the log is another history, nothing in it can tell: anchors can.
-        agreed = await log.anchors.agreeing(log.origin, log.keys, _roots(sealed))
-        sealed = [one for one in sealed if agreed and one.size <= agreed.size]
+        # From where on the log is another history nothing in it can tell. The anchors can: the
+        # break is named by the largest one that agrees below the first that does not.
+        sealed = [one for one in sealed if one.size <= broken.index]
     if most is not None:
         sealed = [one for one in sealed if one.size <= most]
     size, root, offset = sealed[-1] if sealed else _Sealed(0, EMPTY_ROOT, None)
@@ -154,7 +157,3 @@ def _is_leaf(row: Record, leaf: AuditRecord | None) -> bool:
     if leaf is None:
         return False
     return (leaf.source.timestamp, leaf.content) == (row.timestamp, encode_content(row))
-
-
-def _roots(sealed: Sequence[_Sealed]) -> dict[int, bytes]:
-    return {one.size: one.root for one in sealed}

@@ -129,10 +129,10 @@ def _told(found: _Found) -> list[str]:
             f"{found.log.audit}/{found.log.partition}, those from that index on are void"
         ),
     ]
-    if standing.anchored is not None and standing.anchored.size > standing.size:
+    if standing.anchored > standing.size:
         lines.append(
-            f"its newest anchor covers {standing.anchored.size} records: those from index "
-            f"{standing.size} on that are archived are void as well, and remain as evidence"
+            f"it is anchored up to size {standing.anchored}: what is archived from index "
+            f"{standing.size} on is void as well, and whoever holds such an anchor is told"
         )
     if found.lost:
         lines.append(f"retention took {found.lost} offsets before any of them was sealed")
@@ -208,6 +208,8 @@ class _Logs:
             reason = await self._reason(rest, claim, source, standing)
             if reason is None and choice.size is None:
                 return None
+            if standing.anchored > standing.size and choice.size is None:
+                raise SettingsError([_given_up(log, standing)])
             order, lost = await _ordered(rest, claim, source, (standing, choice))
         finally:
             await source.close()
@@ -233,6 +235,15 @@ class _Logs:
         if claim[2:4] != source_now[:2]:
             return f"{source.topic} is another topic than was claimed"
         return f"it fails verification: {standing.broken}" if standing.broken else None
+
+
+def _given_up(log: LogPlace, standing: Standing) -> str:
+    return (
+        f"{log.origin} is anchored up to size {standing.anchored}, and "
+        f"{log.audit}/{log.partition} is good up to {standing.size} only: restore it from the "
+        "archive first (attestream replay run --from archive --restore), or give up the rest for "
+        f"ever with --size {standing.size}"
+    )
 
 
 async def _ordered(

@@ -69,9 +69,15 @@ class Trust:
         return (*self.anchors, *self.beside)
 
     def void_from(self, origin: str | None) -> int | None:
-        """The index from which on a log is void; None for one that nobody forked."""
+        """The index from which on a log is void; None for one that nobody forked.
+
+        Nothing is void that an anchor of the caller covers: no order takes back what somebody
+        outside has seen.
+        """
         fork = self.forks.get(origin or "")
-        return None if fork is None else fork.size
+        if fork is None:
+            return None
+        return max([fork.size, *(one.size for one in self.anchors if one.origin == origin)])
 
     def begins_at(self, origin: str) -> int | None:
         """The source offset that an epoch begins at; None where no fork says so."""

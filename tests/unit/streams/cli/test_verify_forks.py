@@ -256,3 +256,20 @@ def test_orders_in_the_void_part_of_their_own_log_do_not_count(home: Home) -> No
     assert breaks(logs[ORIGIN])[0] == ("unknown_key", 0)
     assert (logs[origin]["void_from"], breaks(logs[origin])) == (1, [])
     assert status == 23
+
+
+def test_nothing_is_void_that_an_anchor_of_the_caller_covers(home: Home) -> None:
+    """Not even the operator takes back what somebody outside has seen."""
+    seen = ("--anchor", home.kept(OLD, 12))
+    status, logs = home.told(*seen)
+    assert (status, logs[ORIGIN]["size"], logs[ORIGIN]["anchored"]) == (0, 8, "checked")
+    home.folder = home.folder / "changed"
+    home.folder.mkdir()
+    home.old = [row._replace(value=b"junk") if n == 12 else row for n, row in enumerate(OLD.rows)]
+    status, logs = home.told(*seen)
+    assert (status, breaks(logs[ORIGIN])[0]) == (20, ("altered", 9))
+    home.folder = home.folder / "cut"
+    home.folder.mkdir()
+    home.old = OLD.rows[:11]
+    status, logs = home.told(*seen)
+    assert (status, breaks(logs[ORIGIN])) == (24, [("shorter_than_anchor", 8)])
