@@ -7,7 +7,8 @@ Inside each, the same names mean the same: `fold` is pure (state, record → sta
 `store` reaches the outside, `projection` joins them. They never import each other.
 
 What several build upon: `derived` (output published exactly once), `hnsw` (the graph library),
-`search`, `reading` (an index built for one answer), `schema_answers` (what a registry's ids in
+`search`, `reading` (an index built for one answer), `snapshots` (states, encrypted), `saved_logs`
+(snapshots without a worker), `schema_answers` (what a registry's ids in
 events stand for, known before a batch is applied).
 
 What runs them: `roles` and `services` on either engine; `app` is the Faust worker, `embedded` the

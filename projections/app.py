@@ -22,6 +22,7 @@ from mode import Service
 
 from projections.api.pages import METRICS_CONTENT_TYPE, Answer, healthz, metrics, readyz
 from projections.api.search import SearchPages
+from projections.api.snapshots import SNAPSHOT_KINDS, SnapshotPages
 from projections.drill.promise import DrillWatch
 from projections.roles import (
     ALL_ROLES,
@@ -33,6 +34,7 @@ from projections.roles import (
 from projections.schema_answers.answers import SchemaAnswers
 from projections.search import LocalSearch
 from projections.services import ProjectionService
+from projections.snapshots.local import LocalSnapshots
 from schemas.alerts import AnomalyAlert
 from schemas.codec import decode_alert
 from schemas.errors import RejectedInput
@@ -73,6 +75,7 @@ def make_app(settings: Settings, roles: Sequence[str] = ALL_ROLES) -> faust.App:
     app.hosted = _Hosted(settings, roles, health, search)
     app.boot_strategy = _Boot(app, enable_kafka=INDEX in roles)
     _serve(app, health, SearchPages(search, lambda: app.hosted.engine, settings.own_url))
+    _serve_snapshots(app, SnapshotPages(app.hosted.snapshots, SNAPSHOT_KINDS))
     if INDEX in roles:
         _announce(app, settings, health)
     return app
@@ -110,6 +113,7 @@ class _Hosted:
         self._roles = roles
         self._health = health
         self._search = search
+        self.snapshots = LocalSnapshots()
         self.engine: Engine | None = None
         self.answers: SchemaAnswers | None = None
         self.ended_by: AttestreamError | None = None
@@ -133,7 +137,7 @@ class _Hosted:
                 services += [SealingService(deployment), DrillWatch(deployment)]
             services += [
                 ProjectionService(deployment, spec)
-                for spec in projection_specs(deployment, self._search, answers)
+                for spec in projection_specs(deployment, self._search, answers, self.snapshots)
                 if spec.name in self._roles
             ]
             async with asyncio.TaskGroup() as group:
@@ -216,6 +220,14 @@ def _serve(app: faust.App, health: Health, search: SearchPages) -> None:
     @app.page("/metrics")  # type: ignore[untyped-decorator]
     async def measured(web: Any, _request: Any) -> Any:  # noqa: ANN401
         return web.bytes(metrics(), content_type=METRICS_CONTENT_TYPE.partition(";")[0])
+
+
+def _serve_snapshots(app: faust.App, snapshots: SnapshotPages) -> None:
+    @app.page("/v1/snapshots/{name}", name="snapshots")
+    class Taken(View):  # type: ignore[misc]  # as Searched
+        async def post(self, _request: Any, name: str) -> Any:  # noqa: ANN401
+            answer = await snapshots.answer(name)
+            return self.json(answer.body, status=answer.status)
 
 
 def _announce(app: faust.App, settings: Settings, health: Health) -> None:

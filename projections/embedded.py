@@ -6,10 +6,12 @@ from contextlib import suppress
 
 from projections.api.search import SearchPages
 from projections.api.server import serve
+from projections.api.snapshots import SNAPSHOT_KINDS, SnapshotPages
 from projections.drill.promise import DrillWatch
 from projections.roles import projection_specs, schema_answers
 from projections.search import LocalSearch
 from projections.services import ProjectionService
+from projections.snapshots.local import LocalSnapshots
 from streams.app import Deployment, SealingService, open_deployment
 from streams.clock import SystemClock
 from streams.embedded.home import exclusive_home
@@ -30,10 +32,15 @@ log = get_log("embedded")
 class Pipeline:
     """The sealer and all projections of one embedded deployment."""
 
-    def __init__(self, deployment: Deployment, search: LocalSearch | None = None) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        search: LocalSearch | None = None,
+        snapshots: LocalSnapshots | None = None,
+    ) -> None:
         self._deployment = deployment
         answers = schema_answers(deployment)
-        self._specs = projection_specs(deployment, search or LocalSearch(), answers)
+        self._specs = projection_specs(deployment, search or LocalSearch(), answers, snapshots)
         self._sealing: SealingService | None = None
 
     async def run(self) -> None:
@@ -82,16 +89,17 @@ async def run_embedded(settings: Settings, *, once: bool) -> None:
     if once:
         settings = settings.model_copy(update={"segment_idle_s": IDLE_ONCE_S})
     health = Health()
-    search = LocalSearch()
+    search, snapshots = LocalSearch(), LocalSnapshots()
     with exclusive_home(settings.home):
         async with open_deployment(settings, health, SystemClock()) as deployment:
-            pipeline = Pipeline(deployment, search)
+            pipeline = Pipeline(deployment, search, snapshots)
             if once:
                 await until_settled(pipeline, health)
                 return
             host, port = settings.http_host, settings.http_port
             pages = SearchPages(search, lambda: deployment.engine, settings.own_url)
-            async with serve(host, port, health, pages) as url:
+            taking = SnapshotPages(snapshots, SNAPSHOT_KINDS)
+            async with serve(host, port, health, pages, taking) as url:
                 log.info("running", origin=deployment.engine.topology.base, url=url)
                 await pipeline.run()
 

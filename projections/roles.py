@@ -3,7 +3,8 @@
 A projection's libraries are imported only where its role runs.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from projections.schema_answers.answers import AnswersWorld, SchemaAnswers
@@ -14,12 +15,19 @@ from projections.schema_answers.projection import (
 )
 from projections.search import LocalSearch
 from projections.services import RoleSpec
+from projections.snapshots.containment import LogToFit
+from projections.snapshots.keeper import SnapshotKeeper
+from projections.snapshots.local import LocalSnapshots
+from projections.snapshots.opening import snapshot_world, why_no_snapshots
+from projections.snapshots.telling import RestoresTold
+from projections.snapshots.world import Saveable, SnapshotSubject
 from schemas.codec import SchemaLookup
 from schemas.record_types import ALERT, DEAD_LETTER
 from schemas.records import Record
 from streams.app import Deployment
 from streams.ports import SourcePartition
 from streams.registry.opening import registry_opener
+from streams.telemetry.logs import get_log
 from streams.topology import LogPlace, Topology
 
 __all__ = [
@@ -36,6 +44,7 @@ __all__ = [
     "topics_of",
 ]
 
+log = get_log("roles")
 SEALER = "sealer"
 INDEX = "index"
 ARCHIVE = "archive"
@@ -76,11 +85,17 @@ def schema_answers(d: Deployment) -> SchemaAnswers:
 
 
 def projection_specs(
-    deployment: Deployment, search: LocalSearch, answers: SchemaAnswers
+    deployment: Deployment,
+    search: LocalSearch,
+    answers: SchemaAnswers,
+    snapshots: LocalSnapshots | None = None,
 ) -> list[RoleSpec]:
-    """Every projection of this deployment, by role; open indexes are entered in `search`."""
+    """Every projection of this deployment, by role.
+
+    Open indexes are entered in `search`, those that take snapshots in `snapshots`.
+    """
     return [
-        _index(deployment, search, answers),
+        _index(deployment, search, answers, snapshots or LocalSnapshots()),
         _archive(deployment),
         _dead_letters(deployment, answers),
         _memory(deployment, search, answers),
@@ -89,7 +104,9 @@ def projection_specs(
     ]
 
 
-def _index(d: Deployment, search: LocalSearch, answers: SchemaAnswers) -> RoleSpec:
+def _index(
+    d: Deployment, search: LocalSearch, answers: SchemaAnswers, local: LocalSnapshots
+) -> RoleSpec:
     from projections.decision_index.projection import (  # noqa: PLC0415  # as its role runs
         DecisionIndex,
         DecisionIndexWorld,
@@ -98,10 +115,12 @@ def _index(d: Deployment, search: LocalSearch, answers: SchemaAnswers) -> RoleSp
         rules_of,
         what_is_published,
     )
+    from projections.decision_index.saving import parameters_of  # noqa: PLC0415
     from projections.decision_index.search import DecisionSearch  # noqa: PLC0415
 
     topology = d.engine.topology
     rules = rules_of(d.settings)
+    keeper_of = _keepers(d, local)
     d.health.note(INDEX, what_is_published(rules))
 
     def make(log: LogPlace) -> AnsweredProjection:
@@ -113,6 +132,7 @@ def _index(d: Deployment, search: LocalSearch, answers: SchemaAnswers) -> RoleSp
             clock=d.clock,
             schemas=schemas,
             framing=RegistryFraming(answers, topology.alerts, ALERT),
+            make_snapshots=keeper_of(log, "decision-index", parameters_of(rules), schemas),
         )
         index = DecisionIndex(world, log.origin)
         search.opening("decisions", log.origin, DecisionSearch(index))
@@ -126,6 +146,34 @@ def _index(d: Deployment, search: LocalSearch, answers: SchemaAnswers) -> RoleSp
         caught_up=lambda log: search.opened("decisions", log.origin),
         let_go=lambda log: search.remove("decisions", log.origin),
     )
+
+
+MakeKeeper = Callable[[Saveable], SnapshotKeeper]
+KeeperOf = Callable[[LogPlace, str, Mapping[str, str], LogAnswers], MakeKeeper | None]
+
+
+def _keepers(d: Deployment, local: LocalSnapshots) -> KeeperOf:
+    """Who keeps the snapshots of one projection of one log; nobody where that cannot be."""
+    world = snapshot_world(d.settings, d.clock, local)
+    if world is None:
+        log.info("no snapshots", why=why_no_snapshots(d.settings))
+        return lambda *_: None
+    told = RestoresTold(d.engine, d.clock)
+
+    def keeper_of(
+        place: LogPlace, projection: str, parameters: Mapping[str, str], schemas: LogAnswers
+    ) -> MakeKeeper:
+        subject = SnapshotSubject(
+            origin=place.origin,
+            projection=projection,
+            parameters=parameters,
+            log=LogToFit(lambda: d.engine.reader(place.audit, place.partition), d.keys),
+            beside={"schemas": schemas},
+            restored=told,
+        )
+        return partial(SnapshotKeeper, world, subject)
+
+    return keeper_of
 
 
 def _dead_letters(d: Deployment, answers: SchemaAnswers) -> RoleSpec:

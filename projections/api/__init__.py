@@ -1,4 +1,4 @@
-"""What a worker answers over HTTP: health, readiness, metrics, search.
+"""What a worker answers over HTTP: health, readiness, metrics, search, snapshots.
 
-`pages` and `search` say what · `server` serves them where there is no Faust.
+`pages`, `search` and `snapshots` say what · `server` serves them where there is no Faust.
 """

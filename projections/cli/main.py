@@ -22,6 +22,10 @@ VERBS = {
     "run": ("projections.cli.run:run", "The embedded pipeline as a service."),
     "search": ("projections.cli.search:search", "Nearest decisions, or memories."),
     "send": ("streams.cli.send:send", "Feed events from files."),
+    "snapshot": (
+        "projections.cli.snapshot:snapshot",
+        "An index's state: save, restore, verify it.",
+    ),
     "topics": ("streams.cli.topics:topics", "Topics as declared against the cluster."),
     "vectors": ("projections.cli.vectors:vectors", "Nearest neighbours for other languages."),
     "verify": ("streams.cli.verify:verify", "Verify logs offline."),

@@ -3,6 +3,7 @@
 In the order of a decision's way through: `embedding` (features, digest, vector) · `habits` (how
 new, how rare) · `scoring` (risk, and the rules) · `rules` (as they are set) · `sparse`, `graph`,
 `index` (the rows and their nearest) · `throttle` (what is told) · `fold` (score, then learn) ·
-`alerts` (words and evidence) · `projection` (exactly once) · `shown` (its metrics) · `search`
+`alerts` (words and evidence) · `projection` (exactly once) · `saving` (for
+snapshots) · `shown` (its metrics) · `search`
 (questions and answers).
 """

@@ -1,14 +1,16 @@
 """The decision index of one log: its state in memory, its alerts published exactly once.
 
-The state is rebuilt from leaf 0 at every start; alerts of leaves the output already speaks of are
-worked out again and not published again. The work is done on the event loop, in chunks of a few
-milliseconds: Python holds its lock through nearly all of it, so a thread would not run beside the
-loop but make it wait 5 ms for the lock, at each turn. So only the loop ever touches the state, and
-a search between two chunks sees whole leaves.
+A start restores the newest snapshot that fits log, rules and output, or rebuilds the state from
+leaf 0; alerts of leaves the output already speaks of are worked out again and not published again.
+Scoring and learning are done on the event loop, in chunks of a few milliseconds: Python holds its
+lock through nearly all of it, so a thread would not run beside the loop but make it wait 5 ms for
+the lock, at each turn. So only the loop ever touches the state, and a search between two chunks
+sees whole leaves. Adding rows to a graph needs no Python: a thread does it between two chunks,
+while the loop is free for others and the next chunk waits.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from projections.decision_index.alerts import Stamp, alerts_of
@@ -24,6 +26,13 @@ from projections.decision_index.fold import (
 )
 from projections.decision_index.graph import FoldedGraph
 from projections.decision_index.index import DecisionRows
+from projections.decision_index.saving import (
+    TOLD,
+    fold_of,
+    parts_of,
+    smoke_search,
+    told_in,
+)
 from projections.decision_index.scoring import Rules
 from projections.decision_index.shown import Shown
 from projections.derived import (
@@ -36,6 +45,11 @@ from projections.derived import (
     Output,
 )
 from projections.ports import Position, SealedBatch
+from projections.snapshots.keeper import SnapshotKeeper
+from projections.snapshots.manifest import SavedAt
+from projections.snapshots.parts import LoadedParts, StateParts
+from projections.snapshots.refusal import SnapshotRefusedError
+from projections.snapshots.world import Saveable
 from schemas.codec import BUILT_IN, SchemaLookup, decode_alert, encode_alert
 from schemas.errors import RejectedInput
 from schemas.records import Record
@@ -45,6 +59,7 @@ from streams.telemetry import metrics
 __all__ = ["DecisionIndex", "DecisionIndexWorld"]
 
 CHUNK_EVALUATIONS = 32  # between two yields to the event loop: 3 ms
+MERGE_ROWS = 64  # into a graph between two chunks, so that it catches up: 8 ms beside the loop
 
 
 def _rows() -> DecisionRows:
@@ -64,6 +79,7 @@ class DecisionIndexWorld:
         framing: of the alerts.
         replayed: the log is a copy that is replayed: its alerts say so, and page nobody.
         make_rows: the rows of one tenant; no verdict depends on how they are searched.
+        make_snapshots: who keeps the snapshots of an index; None where there are none.
     """
 
     make_writer: MakeWriter
@@ -74,6 +90,7 @@ class DecisionIndexWorld:
     framing: Framing = SINGLE_OBJECTS
     replayed: bool = False
     make_rows: MakeRows = _rows
+    make_snapshots: Callable[[Saveable], SnapshotKeeper] | None = None
 
 
 class DecisionIndex:
@@ -85,8 +102,11 @@ class DecisionIndex:
         self._stamp = Stamp.of(world.rules, replayed=world.replayed)
         output = DerivedPartition(world.make_writer, world.make_reader, world.framing)
         self._output = DerivedWriter(output, origin, alert_leaf)
+        self._origin = origin
         self._size = 0
+        self._told = -1
         self._shown = Shown(origin)
+        self._snapshots = world.make_snapshots(self) if world.make_snapshots else None
 
     @property
     def size(self) -> int:
@@ -99,16 +119,17 @@ class DecisionIndex:
         return self._fold.tallies
 
     async def resume(self) -> Position:
-        """Fence other writers of the alerts, read how far they go, and begin with nothing learned.
+        """Fence other writers of the alerts, read how far they go, and restore what was learned.
 
         Raises:
             TransientError, FencedError, OutcomeUnknownError, SettingsError: open anew.
         """
-        self._fold = self._empty()
-        self._size = 0
+        self.forget()
         await self._output.start()
+        position = await self._snapshots.resume() if self._snapshots else Position(0, None, None)
+        self._size = position.index
         self._shown.begin(self._fold)
-        return Position(0, None, None)
+        return position
 
     async def apply(self, batch: SealedBatch) -> None:
         """Score and learn one batch, and publish its alerts.
@@ -116,12 +137,18 @@ class DecisionIndex:
         Raises:
             FencedError, OutcomeUnknownError: open anew; nothing is published twice.
         """
+        if self._snapshots and batch.records:
+            self._snapshots.breaks_up()
         told = await self._fold_batch(batch)
         new = [item for item in told if item.leaf > self._output.published]
         if new:
             await self._publish(new, batch)
         self._size = batch.size
+        self._told = told[-1].leaf if told else self._told
         self._shown.update(self._fold)
+        if self._snapshots and batch.size:
+            # Its alerts are committed now: whoever goes on from here owes none of them.
+            self._snapshots.stands(SavedAt(self._origin, batch.size, batch.root, batch.checkpoint))
 
     async def idle(self) -> None:
         """Check that no alert speaks of a leaf the log does not have.
@@ -133,6 +160,8 @@ class DecisionIndex:
 
     async def close(self) -> None:
         """Idempotent, never raises."""
+        if self._snapshots:
+            await self._snapshots.close()
         self._shown.clear()
         await self._output.close()
 
@@ -143,6 +172,42 @@ class DecisionIndex:
     def explain(self, features: Features) -> Assessment:
         """What would be said about a decision now; nothing is learned by asking."""
         return self._fold.assess(features)
+
+    def content_digest(self) -> bytes:
+        """SHA-256 of what was learned, as `DecisionFold.content_digest`."""
+        return self._fold.content_digest()
+
+    def export(self) -> StateParts:
+        """As `Saveable` says."""
+        parts = parts_of(self._fold)
+        return parts._replace(changing={**parts.changing, TOLD: b"%d" % self._told})
+
+    async def load(self, parts: LoadedParts) -> None:
+        """As `Saveable` says.
+
+        Raises:
+            SnapshotRefusedError: no state, or one that published alerts which are gone.
+        """
+        told = told_in(parts)
+        if told > self._output.published:
+            raise SnapshotRefusedError(
+                f"it published an alert of leaf {told}, and the alerts there are end at leaf "
+                f"{self._output.published}: they are published again"
+            )
+        world = self._world
+        self._fold = await asyncio.to_thread(
+            fold_of, parts, world.rules, world.make_rows, world.schemas
+        )
+        self._told = told
+
+    def prove(self) -> str:
+        """As `Saveable` says."""
+        return smoke_search(self._fold)
+
+    def forget(self) -> None:
+        """As `Saveable` says."""
+        self._fold = self._empty()
+        self._size, self._told = 0, -1
 
     def _empty(self) -> DecisionFold:
         return DecisionFold(self._world.rules, self._world.make_rows, self._world.schemas)
@@ -169,6 +234,13 @@ class DecisionIndex:
                 self._shown.waits(len(batch.records) - number - 1)
                 await asyncio.sleep(0)
         return told
+
+    async def _pause(self) -> None:
+        """Let others run; what a graph lacks is added meanwhile, where Python is not needed."""
+        if self._fold.unmerged:
+            await asyncio.to_thread(self._fold.merge, MERGE_ROWS)
+        else:
+            await asyncio.sleep(0)
 
     async def _publish(self, new: Sequence[Finding | Summary], batch: SealedBatch) -> None:
         alerts = alerts_of(new, batch, self._stamp)

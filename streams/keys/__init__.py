@@ -5,4 +5,7 @@
 of every signature, circuit breaker. `signing` is what all share, `ring` what one process
 holds, `operator` the key that orders. `reference_proxy` is a signing
 proxy for development.
+
+Keys that wrap data keys of snapshots are beside them: `index_keys` opens those the settings name,
+`wrapping` is a local one, `kms_wrapping` one of AWS KMS, which is asked through `kms_client`.
 """

@@ -5,7 +5,7 @@
 no repr, no message, no log. docs/reference/settings.md has every name.
 
 `model` has the fields with their types, bounds and defaults, `rules` what settings must not say
-together, `reading` takes them from an environment.
+together, `reading` takes them from an environment, `index_key` reads one of them.
 """
 
 from streams.settings.model import SIGNERS, Settings, SignerName
