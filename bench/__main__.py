@@ -3,7 +3,16 @@
 import argparse
 import logging
 
-from bench import detection, embedded, hot_paths, latency, restoring, sealing
+from bench import (
+    archive_verify,
+    archiving,
+    detection,
+    embedded,
+    hot_paths,
+    latency,
+    restoring,
+    sealing,
+)
 from bench.measuring import machine
 from streams.telemetry.logs import configure_logs
 
@@ -12,6 +21,8 @@ PARTS = {
     "hot-paths": ("Where the microseconds of sealing go", hot_paths.report),
     "latency": ("How soon an event is sealed", latency.report),
     "embedded": ("Embedded engine and verification", embedded.report),
+    "archiving": ("Archiving to S3 with Object Lock", archiving.report),
+    "archive-verify": ("Verifying an archive", archive_verify.report),
     "restore": ("Restoring from the archive", restoring.report),
     "detection": ("Decision index", detection.report),
 }

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +64,9 @@ class Watched(CheckedStore):
 
     async def head(self, key: str, version_id: str) -> ObjectInfo | None:
         return await self._store.head(key, version_id)
+
+    async def extend(self, key: str, version_id: str, until: datetime) -> None:
+        await self._store.extend(key, version_id, until)
 
     async def versions(self, prefix: str) -> list[ObjectVersion]:
         return await self._store.versions(prefix)

@@ -217,6 +217,13 @@ class ObjectStore(Protocol):
     async def head(self, key: str, version_id: str) -> ObjectInfo | None:
         """What the store says of one version."""
 
+    async def extend(self, key: str, version_id: str, until: datetime) -> None:
+        """Lock a version until then at least; durable on return, nothing where it is so already.
+
+        Raises SettingsError if it may not or there is no such version, TransientError,
+        StoredOtherwiseError if the lock is shorter all the same.
+        """
+
     async def versions(self, prefix: str) -> list[ObjectVersion]:
         """All versions under a prefix, by key, oldest first, delete markers included."""
 

@@ -71,6 +71,7 @@ class ArchiveProjection:
             origin=origin,
             keys=world.keys,
             retain_days=world.retain_days,
+            clock=world.clock,
         )
         self._head: Head | None = None
         self._open = OpenSegment(0, None)

@@ -3,8 +3,8 @@
 Segment, then manifest, then anchor: each is created if absent and never changed, and each says
 enough to write the next. Whoever dies between two of them is completed by whoever comes next, and
 an archiver that finds a segment under the name it wanted takes it for what it is, after checking
-it as any verifier would and comparing its leaves with those in hand. So any number of archivers,
-with any cuts, store every leaf exactly once.
+it as any verifier would and comparing its leaves with those in hand, and locks it for as long as
+its own. So any number of archivers, with any cuts, store every leaf exactly once.
 
 The progress of the archive is what is in the store, by versions: the oldest version of a name is
 the object, whatever was laid over it.
@@ -12,6 +12,7 @@ the object, whatever was laid over it.
 
 import asyncio
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from streams.errors import (
     StoredOtherwiseError,
     TransientError,
 )
-from streams.ports import ObjectStore
+from streams.ports import Clock, ObjectStore
 from streams.segments import (
     FIRST_PREVIOUS,
     SCHEMA_TEXTS,
@@ -102,6 +103,7 @@ class ArchiveStore:
     origin: str
     keys: TrustedKeys
     retain_days: int
+    clock: Clock
 
     async def resume(self) -> Head:
         """How far the archive reaches, every interrupted write completed.
@@ -177,7 +179,7 @@ class ArchiveStore:
         text = self._checked(closing.note, head.size)
         if (manifest.segment, manifest.origin, text.size) != (name, self.origin, head.size):
             raise BreakError("archive", first, "the newest manifest is of another segment")
-        await self._anchor(text, closing.note)
+        await self._anchor(text, closing.note, manifest.retain_until)
         return head
 
     async def _check_link(self, manifest: Manifest, before: int) -> None:
@@ -202,6 +204,8 @@ class ArchiveStore:
                 raise BreakError(
                     "fork", head.size + at, "the archive has another leaf here than the log"
                 )
+        # Who put it here may have locked it for less: a lock that ends early is no archive.
+        await self._keep(name, version_id, self._until(), head.size)
         return await self._complete(head, contents, version_id, data)
 
     def _verified(self, data: bytes, head: Head) -> _Contents:
@@ -258,7 +262,7 @@ class ArchiveStore:
         manifest = await self._put_manifest(manifest)
         # Now the position is saved: a crash here leaves only the anchor to `resume`.
         note = contents.closing.note
-        await self._anchor(self._checked(note, contents.size), note)
+        await self._anchor(self._checked(note, contents.size), note, self._until())
         reached = Head(contents.size, contents.closing, manifest.digest(), contents.offsets[1] + 1)
         return Stored(reached, contents.leaves)
 
@@ -269,33 +273,45 @@ class ArchiveStore:
         except StoredOtherwiseError as error:
             raise BreakError(error.kind, index, str(error)) from error
 
+    async def _keep(self, name: str, version_id: str, until: datetime, index: int) -> None:
+        try:
+            await self.objects.extend(name, version_id, until)
+        except StoredOtherwiseError as error:
+            raise BreakError(error.kind, index, str(error)) from error
+
+    def _until(self) -> datetime:
+        """How long what others stored is locked at least: a hundredth less than by us, now."""
+        now = datetime.fromtimestamp(self.clock.now_ms() // 1000, UTC)
+        return now + timedelta(days=self.retain_days) * 99 // 100
+
     async def _put_manifest(self, manifest: Manifest) -> Manifest:
         name = manifest_name(self.origin, manifest.first_index)
         try:
             await self._create(name, manifest.render(), manifest.first_index)
         except ObjectExistsError:
-            _, data = await self._existing(name, manifest.first_index)
+            version_id, data = await self._existing(name, manifest.first_index)
             standing = Manifest.parse(data, first=manifest.first_index)
             # A retention can be extended at any time; everything else follows from the segment.
             if replace(manifest, retain_until=standing.retain_until) != standing:
                 raise BreakError(
                     "archive", manifest.first_index, f"{name} speaks of another segment"
                 ) from None
+            await self._keep(name, version_id, self._until(), manifest.first_index)
             return standing
         return manifest
 
-    async def _anchor(self, text: CheckpointText, note: str) -> None:
+    async def _anchor(self, text: CheckpointText, note: str, until: datetime) -> None:
         name = anchor_name(self.origin, text.size)
         try:
             await self._create(name, note.encode(), text.size)
         except ObjectExistsError:
-            if not await self._is_anchored(name, text):
+            if not await self._is_anchored(name, text, until):
                 raise BreakError(
                     "archive", text.size, f"{name} is taken by what is no anchor of this log"
                 ) from None
 
-    async def _is_anchored(self, name: str, text: CheckpointText) -> bool:
-        """Whether a version of the object is this anchor. Raises BreakError for a fork."""
+    async def _is_anchored(self, name: str, text: CheckpointText, until: datetime) -> bool:
+        """Whether a version is this anchor; it is locked then. Raises BreakError for a fork."""
         found = False
         for version in await self.objects.versions(name):
             if version.is_delete_marker:
@@ -305,6 +321,7 @@ class ArchiveStore:
                 continue
             if other.root != text.root:
                 raise BreakError("fork", text.size, f"{name} is of another history of this log")
+            await self._keep(name, version.version_id, until, text.size)
             found = True
         return found
 

@@ -6,6 +6,7 @@ while its archive is away seals what it may, and the archive's work waits at the
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from streams.errors import SettingsError, TransientError
 from streams.objects.locations import CheckedStore
@@ -56,6 +57,10 @@ class GatedStore:
     async def head(self, key: str, version_id: str) -> ObjectInfo | None:
         """As the port says."""
         return await (await self._open()).head(key, version_id)
+
+    async def extend(self, key: str, version_id: str, until: datetime) -> None:
+        """As the port says."""
+        await (await self._open()).extend(key, version_id, until)
 
     async def versions(self, prefix: str) -> list[ObjectVersion]:
         """As the port says."""

@@ -97,6 +97,10 @@ class DirectoryObjectStore:
         """As the port says; `lock_mode` is always None."""
         return await _in_thread(_head, self._path(key), version_id)
 
+    async def extend(self, key: str, version_id: str, until: datetime) -> None:
+        """As the port says; the file's date is moved on."""
+        await _in_thread(_extend, self._path(key), version_id, until)
+
     async def versions(self, prefix: str) -> list[ObjectVersion]:
         """As the port says. Reads every file to name its version."""
         return await _in_thread(self._versions, prefix)
@@ -314,6 +318,15 @@ def _version_and_size(path: Path) -> tuple[str, int] | None:
             return digest.hexdigest()[:VERSION_ID_DIGITS], file.tell()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
+
+
+def _extend(path: Path, version_id: str, until: datetime) -> None:
+    info = _head(path, version_id)
+    if info is None:
+        raise SettingsError([f"{path}: no version {version_id}"])
+    if info.retain_until is None or info.retain_until < until:
+        os.utime(path, (until.timestamp(), until.timestamp()))
+        _settle(path)
 
 
 def _version_id(body: bytes) -> str:

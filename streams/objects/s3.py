@@ -16,7 +16,7 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Literal, TypeVar
 
@@ -39,6 +39,7 @@ from streams.objects.s3_answers import (
     Listing,
     Promise,
     info_of,
+    is_locked,
     reason_of,
 )
 from streams.objects.s3_client import (
@@ -142,6 +143,20 @@ class S3ObjectStore:
         """As the port says."""
         answer = await self._head(self._prefix + key, version_id)
         return None if answer is None else info_of(answer)
+
+    async def extend(self, key: str, version_id: str, until: datetime) -> None:
+        """As the port says."""
+        where: Any = {"Bucket": self._bucket, "Key": self._prefix + key, "VersionId": version_id}
+        lock: Any = {"Mode": LOCK_MODE, "RetainUntilDate": until}
+        if is_locked(await self.head(key, version_id), until):
+            return
+        await self._ask(lambda: self._client.put_object_retention(**where, Retention=lock))
+        info = await self.head(key, version_id)
+        if not is_locked(info, until):
+            said = f"{info.lock_mode} until {info.retain_until}" if info else "no such version"
+            raise StoredOtherwiseError(
+                "lock", f"{self._place}{key}: asked for {LOCK_MODE} until {until}, it is {said}"
+            )
 
     async def versions(self, prefix: str) -> list[ObjectVersion]:
         """As the port says.

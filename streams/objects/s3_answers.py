@@ -18,6 +18,7 @@ __all__ = [
     "Promise",
     "fate_of",
     "info_of",
+    "is_locked",
     "reason_of",
 ]
 
@@ -128,8 +129,7 @@ class Promise(NamedTuple):
                 f"expected {self.size} bytes of SHA-256 {self.sha256.hex()}, stored are "
                 f"{info.size} of {info.sha256.hex() if info.sha256 else 'no checksum'}",
             )
-        least = self.retain_until - LOCK_TOLERANCE
-        if info.lock_mode != LOCK_MODE or not info.retain_until or info.retain_until < least:
+        if not is_locked(info, self.retain_until):
             return Fault(
                 "lock",
                 f"expected {LOCK_MODE} until {self.retain_until}, the server says "
@@ -240,6 +240,16 @@ def info_of(answer: Mapping[str, Any]) -> ObjectInfo:
         until.astimezone(UTC) if until else None,
         answer.get("ObjectLockMode"),
         answer.get("ObjectLockLegalHoldStatus") == "ON",
+    )
+
+
+def is_locked(info: ObjectInfo | None, until: datetime) -> bool:
+    """Whether a version is locked until then at least."""
+    return (
+        info is not None
+        and info.lock_mode == LOCK_MODE
+        and info.retain_until is not None
+        and info.retain_until >= until - LOCK_TOLERANCE
     )
 
 

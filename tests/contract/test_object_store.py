@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.clock import SystemClock
-from streams.errors import ObjectExistsError
+from streams.errors import ObjectExistsError, SettingsError, StoredOtherwiseError
 from streams.objects import CheckedStore, DirectoryObjectStore
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.s3_fixtures import S3Server
@@ -128,3 +128,27 @@ async def test_objects_outlive_the_store_that_made_them(opened: Opened) -> None:
     with pytest.raises(ObjectExistsError):
         await second.create(KEY, b"other", retain_days=1)
     await second.close()
+
+
+async def test_a_lock_is_extended_and_never_shortened(store: CheckedStore) -> None:
+    version_id = await store.create(KEY, b"bytes", retain_days=10)
+    created = await store.head(KEY, version_id)
+    assert created is not None
+    assert created.retain_until is not None
+    await store.extend(KEY, version_id, created.retain_until - timedelta(days=5))
+    assert await store.head(KEY, version_id) == created
+    later = created.retain_until + timedelta(days=30)
+    await store.extend(KEY, version_id, later)
+    extended = await store.head(KEY, version_id)
+    assert extended is not None
+    assert extended.retain_until is not None
+    assert abs(extended.retain_until - later) <= timedelta(seconds=1)
+    assert extended._replace(retain_until=None) == created._replace(retain_until=None)
+    assert await store.get(KEY, version_id) == b"bytes"
+
+
+async def test_no_lock_is_extended_of_what_is_not_there(store: CheckedStore) -> None:
+    await store.create(KEY, b"bytes", retain_days=1)
+    for key in (KEY, KEY + "0"):
+        with pytest.raises((SettingsError, StoredOtherwiseError)):
+            await store.extend(key, "no-such-version", now() + timedelta(days=1))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Literal
 
 from streams.errors import OutcomeUnknownError, TransientError
@@ -43,6 +44,9 @@ class FaultyObjects:
             f"head {key}", self._objects.head(key, version_id)
         )
         return info
+
+    async def extend(self, key: str, version_id: str, until: datetime) -> None:
+        await self._call(f"extend {key}", self._objects.extend(key, version_id, until))
 
     async def versions(self, prefix: str) -> list[ObjectVersion]:
         found: list[ObjectVersion] = await self._call(

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
-from streams.errors import ObjectExistsError
+from streams.errors import ObjectExistsError, SettingsError
 from streams.ports import ObjectInfo, ObjectVersion, Published
 
-__all__ = ["MemoryObjectStore"]
+__all__ = ["EPOCH", "MemoryObjectStore"]
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -56,6 +56,15 @@ class MemoryObjectStore:
                 mode = "COMPLIANCE" if v.retain_until else None
                 return ObjectInfo(len(v.body), sha256(v.body).digest(), v.retain_until, mode)
         return None
+
+    async def extend(self, key: str, version_id: str, until: datetime) -> None:
+        versions = self._versions.get(key, [])
+        for at, v in enumerate(versions):
+            if v.version_id == version_id and v.body is not None:
+                later = max(until, v.retain_until or until)
+                versions[at] = v._replace(retain_until=later)
+                return
+        raise SettingsError([f"{key}: no version {version_id}"])
 
     async def versions(self, prefix: str) -> list[ObjectVersion]:
         return [

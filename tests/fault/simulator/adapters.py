@@ -6,6 +6,7 @@ what an earlier answer brought, and ask for the bounds of a partition in three q
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -349,6 +350,9 @@ class SimulatedObjects:
 
     async def head(self, key: str, version_id: str) -> ObjectInfo | None:
         return await self._read(lambda: self._store.head(key, version_id))
+
+    async def extend(self, key: str, version_id: str, until: datetime) -> None:
+        await self._read(lambda: self._store.extend(key, version_id, until))
 
     async def versions(self, prefix: str) -> list[ObjectVersion]:
         return await self._read(lambda: self._store.versions(prefix))

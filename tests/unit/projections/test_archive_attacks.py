@@ -7,6 +7,7 @@ import pytest
 
 from projections.archive.fold import CutRules
 from schemas.records import Record
+from streams.clock import SystemClock
 from streams.errors import BreakError
 from streams.segments import (
     anchor_name,
@@ -16,7 +17,7 @@ from streams.segments import (
     segment_name,
 )
 from tests.support.archives import archived, archiver, run_archiver
-from tests.support.memory_objects import MemoryObjectStore
+from tests.support.memory_objects import EPOCH, MemoryObjectStore
 from tests.support.sealed_log import ORIGIN, SealedLog, batches_of
 
 RULES = CutRules(records_max=10)
@@ -219,3 +220,25 @@ async def test_an_extended_retention_is_no_difference(
     objects._versions[name] = [version._replace(body=body.encode())]
     zombie = archiver(objects, RULES)
     assert (await zombie.resume()).index == log.size
+
+
+async def test_what_others_put_under_our_names_with_a_short_lock_is_locked_for_longer(
+    log: SealedLog, objects: MemoryObjectStore
+) -> None:
+    log.append(10)
+    log.checkpoint()
+    late = archiver(objects, RULES)
+    position = await late.resume()
+    await run_archiver(objects, log, RULES)
+    theirs = [segment_name(ORIGIN, 30), manifest_name(ORIGIN, 30), anchor_name(ORIGIN, 40)]
+    for name in theirs:
+        (version,) = objects._versions[name]
+        objects._versions[name] = [version._replace(retain_until=EPOCH)]
+    for batch in batches_of(log, position):
+        await late.apply(batch)
+    await late.idle()
+    tomorrow = SystemClock().now_ms() / 1000 + 86_400
+    for name in theirs:
+        (version,) = objects._versions[name]
+        assert version.retain_until is not None
+        assert abs(version.retain_until.timestamp() - tomorrow) < 1800
