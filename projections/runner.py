@@ -106,6 +106,8 @@ class PartitionRunner:
                 delay = min(delay * 2, RETRY_MAX_S)
         finally:
             await reader.close()
+            # Nobody follows this log here any more: an old lag must not page for ever.
+            metrics.PROJECTION_LAG.remove(self._world.name, reader.topic, reader.partition)
             self._health.released(part)
 
     async def _one_session(

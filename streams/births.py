@@ -62,18 +62,27 @@ class BirthsWriter:
         """Tell once; what was told.
 
         Raises:
-            TransientError, SettingsError, IdentityError: told in part, or not at all.
+            TransientError, SettingsError, IdentityError: of one log, the first there was, and
+                every other one is told; or of the topic: told in part, or not at all.
         """
         if self._told is None:
             self._told = await self._sealed()
-        told = []
+        told: list[LogOpened] = []
+        failures: list[AttestreamError] = []
         async for log in logs_there(self._engine):
-            opened = await self._opened(log)
+            try:
+                opened = await self._opened(log)
+            except AttestreamError as error:
+                # A claim nobody can read must not keep the births of other logs untold.
+                failures.append(error)
+                continue
             if opened is not None and _identity(opened) not in self._told:
                 await publish_operation(self._engine, opened, self._clock)
                 # A crash here, and it is told again unless it is sealed by then.
                 self._told.add(_identity(opened))
                 told.append(opened)
+        if failures:
+            raise failures[0]
         return told
 
     async def _sealed(self) -> set[Identity]:

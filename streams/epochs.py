@@ -15,6 +15,8 @@ from streams.topology import LogPlace, Topology
 
 __all__ = ["Epoch", "epochs_of", "logs_there", "newest_epoch", "newest_epochs"]
 
+GONE_MAX = 8  # epochs in a row whose topics are gone
+
 
 class Epoch(NamedTuple):
     """One epoch of a source partition.
@@ -45,13 +47,16 @@ def epochs_of(
 async def newest_epoch(engine: Engine, source: str) -> int:
     """The number of the newest epoch that has a topic, whichever partitions it is of.
 
+    Topics of epochs before it may be gone: whoever deletes one must not hide those behind it.
+
     Raises:
         TransientError: the engine gives no answer.
     """
-    epoch = 0
-    while await engine.partitions(engine.topology.audit(source, epoch + 1)):
-        epoch += 1
-    return epoch
+    newest = epoch = 0
+    while (epoch := epoch + 1) <= newest + GONE_MAX:
+        if await engine.partitions(engine.topology.audit(source, epoch)):
+            newest = epoch
+    return newest
 
 
 async def newest_epochs(engine: Engine) -> dict[str, int]:

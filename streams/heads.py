@@ -86,10 +86,17 @@ class HeadsWriter:
         """Write once; what was written.
 
         Raises:
-            TransientError, OutcomeUnknownError, SettingsError: written in part or not at all.
+            DecodeError, TransientError, OutcomeUnknownError, SettingsError: of one log, the first
+                there was; every other head is written. Or of the topic: written in part.
         """
+        heads, failures = await self._heads()
+        written = await self._send(heads)
+        if failures:
+            raise failures[0]
+        return written
+
+    async def _send(self, heads: list[tuple[LogPlace, LogHead]]) -> list[LogHead]:
         topology = self._engine.topology
-        heads = await self._heads()
         changed = [head for _, head in heads if self._written.get(head.origin) != head]
         # Its own log grows by being written: that alone is no news.
         own = {log.origin for log, _ in heads if log.source == topology.heads}
@@ -102,19 +109,29 @@ class HeadsWriter:
         self._written.update((head.origin, head) for head in changed)
         return changed
 
-    async def _heads(self) -> list[tuple[LogPlace, LogHead]]:
-        heads = []
+    async def _heads(self) -> tuple[list[tuple[LogPlace, LogHead]], list[Exception]]:
+        heads: list[tuple[LogPlace, LogHead]] = []
+        failures: list[Exception] = []
         async for log in logs_there(self._engine):
-            reader = self._engine.reader(log.audit, log.partition)
             try:
-                newest = await newest_checkpoint(reader)
-            finally:
-                await reader.close()
-            if newest is not None:
-                archived = await self._archived(log.origin)
-                head = LogHead(origin=log.origin, note=newest.note, manifest_sha256=archived)
-                heads.append((log, head))
-        return heads
+                head = await self._head(log)
+            except (AttestreamError, RejectedInput) as error:
+                # A damaged log must not keep the others off the roster, its next epoch least.
+                failures.append(error)
+            else:
+                heads += [(log, head)] if head else []
+        return heads, failures
+
+    async def _head(self, log: LogPlace) -> LogHead | None:
+        reader = self._engine.reader(log.audit, log.partition)
+        try:
+            newest = await newest_checkpoint(reader)
+        finally:
+            await reader.close()
+        if newest is None:
+            return None
+        archived = await self._archived(log.origin)
+        return LogHead(origin=log.origin, note=newest.note, manifest_sha256=archived)
 
     async def _archived(self, origin: str) -> bytes | None:
         # Whoever may write to the archive can put a name of their own behind the manifests'.

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from schemas.codec import decode_head
+from schemas.errors import DecodeError
 from schemas.heads import LogHead
 from streams.clock import SystemClock
 from streams.heads import HeadsWriter, newest_checkpoint
 from streams.history import read_range
+from streams.ports import NewRecord
 from streams.segments import manifest_name
 from tests.support.faulty_objects import FaultyObjects
 from tests.support.sealing_world import SealingWorld, sealing_world
@@ -56,6 +58,18 @@ async def test_what_did_not_change_is_not_written_again(at: SealingWorld) -> Non
     await at.seal(2)
     assert len(await heads.write()) == 1
     assert len(await sent(at)) == 2
+
+
+async def test_a_log_nobody_can_read_keeps_no_other_off_the_roster(at: SealingWorld) -> None:
+    await at.produce(b"a")
+    await at.seal(1)
+    topology = at.engine.topology
+    planting = at.engine.writer(topology.audit(topology.memory), 0)
+    await planting.start()
+    await planting.append([NewRecord(0, b"no value of an audit partition")])
+    with pytest.raises(DecodeError):
+        await writer(at).write()
+    assert [head.origin for head in await sent(at)] == [at.origin]
 
 
 async def test_newest_manifest_is_named_by_its_digest(at: SealingWorld) -> None:

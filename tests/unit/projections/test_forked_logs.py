@@ -12,6 +12,7 @@ from schemas.records import Record
 from streams.audit.operations import EpochForked
 from streams.clock import SystemClock
 from streams.ports import Bounds, Fetched, TopicFacts
+from streams.telemetry import metrics
 from streams.telemetry.health import Health
 from tests.support.forgeries import anchor
 from tests.support.signed_logs import (
@@ -151,6 +152,13 @@ async def test_a_log_that_was_forked_is_read_to_its_fork_and_ends() -> None:
     assert reading.kept.applied == list(range(8))
     assert (reading.kept.idled, reading.caught_up) == (1, 1)
     assert reading.health.parts == {}
+
+
+async def test_the_lag_of_a_log_that_ended_is_shown_no_more() -> None:
+    reading = Reading()
+    await reading.ends()
+    (family,) = metrics.PROJECTION_LAG.collect()
+    assert [s for s in family.samples if s.labels["projection"] == "kept"] == []
 
 
 async def test_what_is_void_is_not_even_verified() -> None:

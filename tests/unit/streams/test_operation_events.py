@@ -101,3 +101,27 @@ async def test_a_claim_that_is_none_is_not_told(at: SealingWorld, tmp_path: Path
     births = BirthsWriter(at.engine, anchors, GivenTrust([SIGNER], BASE), CLOCK)
     with pytest.raises(IdentityError):
         await births.tell()
+
+
+async def test_a_claim_that_is_none_keeps_no_other_log_untold(
+    at: SealingWorld, tmp_path: Path
+) -> None:
+    await at.produce(b"a")
+    await at.seal(1)
+    topology = at.engine.topology
+    later = topology.origin(topology.memory, 0)
+    begun = at.engine.writer(topology.audit(topology.memory), 0)
+    await begun.start()
+    await begun.append([NewRecord(0, b"its genesis")])
+    good = await at.objects.get(claim_name(at.origin))
+    assert good is not None
+    other = DirectoryObjectStore(tmp_path / "other")
+    await other.create(claim_name(at.origin), b"{}", retain_days=1)
+    await other.create(claim_name(later), good, retain_days=1)
+    anchors = AnchorStore(other, retain_days=1)
+    births = BirthsWriter(at.engine, anchors, GivenTrust([SIGNER], BASE), CLOCK)
+    with pytest.raises(IdentityError):
+        await births.tell()
+    told = await sealed_operations(at)
+    events = [one.event async for one in sealed_events(told)]  # type: ignore[arg-type]
+    assert [event.origin for event in events if isinstance(event, LogOpened)] == [later]
