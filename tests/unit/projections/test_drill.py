@@ -129,7 +129,9 @@ async def test_a_segment_that_is_not_what_it_was_fails_the_drill(
 async def test_a_manifest_that_is_gone_fails_the_drill(tmp_path: Path) -> None:
     await archive_of(LOG, tmp_path / "archive")
     min((tmp_path / "archive").rglob("*.json")).unlink()
-    assert not (await drilled(tmp_path)).passed
+    report = await drilled(tmp_path, 0)
+    assert report.logs[0].faults, "told of a log of which nothing was picked, too"
+    assert not report.passed
 
 
 def test_an_empty_archive_is_no_pass() -> None:

@@ -1,14 +1,15 @@
 """Logs copied into a directory: byte for byte, once, and nothing behind what is broken."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from projections.replay.copying import LogSource, copy_log
-from projections.replay.fold import in_order
+from projections.replay.copying import Copied, LogSource, copy_log
+from projections.replay.fold import Piece, in_order
 from projections.replay.live import LiveLog
 from schemas.audit_values import CHECKPOINT_HEAD
 from streams.errors import (
@@ -41,8 +42,9 @@ def live(log: SealedLog = LOG) -> LiveLog:
     return LiveLog(LogReader(log), ORIGIN, KEYS)
 
 
-async def test_an_archive_is_copied_byte_for_byte(tmp_path: Path) -> None:
-    store = await archive_of(LOG, tmp_path / "archive")
+@pytest.mark.parametrize("records", [6, 10, 100])
+async def test_an_archive_is_copied_byte_for_byte(tmp_path: Path, records: int) -> None:
+    store = await archive_of(LOG, tmp_path / "archive", records=records)
     async with place_at(tmp_path / "staging") as place:
         done = await copied(archived(store), place)
         assert (done.size, done.rows, done.resumed) == (LOG.size, len(LOG.rows), False)
@@ -146,6 +148,28 @@ async def test_a_transaction_whose_answer_is_lost_is_neither_lost_nor_doubled(
         assert values(await staged_rows(place)) == ORDERED
 
 
+class Raced(LiveLog):
+    """A log that somebody else copies while its first piece is read."""
+
+    other: Callable[[LogSource], Awaitable[Copied]]
+
+    async def pieces(self, begin: int) -> AsyncGenerator[Piece, None]:
+        await self.other(live())
+        async for piece in super().pieces(begin):
+            yield piece
+
+
+async def test_a_copy_that_was_overtaken_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.replay.copying.RETRY_S", 0)
+    async with place_at(tmp_path) as place:
+        raced = Raced(LogReader(LOG), ORIGIN, KEYS)
+        raced.other = partial(copied, place=place)
+        assert (await copied(raced, place)).rows == 0
+        assert values(await staged_rows(place)) == ORDERED
+
+
 async def test_a_copy_that_wakes_up_later_adds_nothing(tmp_path: Path) -> None:
     store = await archive_of(LOG, tmp_path / "archive")
     async with place_at(tmp_path / "staging") as place:
@@ -193,7 +217,7 @@ async def test_nothing_behind_an_altered_record_is_copied(
 
 async def test_what_is_void_behind_a_fork_is_not_copied(tmp_path: Path) -> None:
     log, ended = long_log(), 9
-    store = await archive_of(log, tmp_path / "archive")
+    store = await archive_of(log, tmp_path / "archive", records=100)
     for at in range(14, len(log.rows)):
         log.rows[at] = log.rows[at]._replace(value=b"void")
     sources: tuple[LogSource, ...] = (
