@@ -92,7 +92,9 @@ def _part(array: Appended, first: int, end: int) -> bytes:
     """Bytes [first, end) of an array; chunks need not end between two items."""
     size = array.item_bytes
     low = first // size
-    return array.part(low, -(-end // size))[first - low * size : end - low * size]
+    whole = array.part(low, -(-end // size))
+    # Nearly always the items are whole: then nothing is copied twice.
+    return whole if len(whole) == end - first else whole[first - low * size : end - low * size]
 
 
 def _stored(
