@@ -274,6 +274,7 @@ def _tiles(d: Deployment) -> RoleSpec:
             keys=d.keys,
             clock=d.clock,
             open_reader=lambda: d.engine.reader(log.audit, log.partition),
+            ended_at=lambda: fork.size if (fork := d.trust.history.fork(log.origin)) else None,
         )
         return TilesProjection(world, log.origin)
 

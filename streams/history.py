@@ -3,7 +3,7 @@
 Everything here is a read; what is read is checked by `streams.audit` alone.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple
 
 from schemas.audit_values import decode_audit_value
@@ -22,6 +22,7 @@ __all__ = [
     "find_record",
     "last_leaves",
     "last_records",
+    "leaves_of",
     "pages",
     "read_page",
     "read_range",
@@ -153,10 +154,15 @@ async def last_records(reader: PartitionReader, count: int) -> list[Record]:
         back *= 16
 
 
+def leaves_of(rows: Sequence[Record]) -> list[AuditRecord]:
+    """The audit records among some rows; what is unreadable is no leaf."""
+    values = [_audit_record(row) for row in rows]
+    return [value for value in values if value is not None]
+
+
 async def last_leaves(audit: PartitionReader, count: int) -> list[AuditRecord]:
     """The audit records among the last `count` records of a log; what is unreadable is no leaf."""
-    values = [_audit_record(row) for row in await last_records(audit, count)]
-    return [value for value in values if value is not None]
+    return leaves_of(await last_records(audit, count))
 
 
 async def find_record(audit: PartitionReader, index: int) -> tuple[Record, AuditRecord] | None:

@@ -159,7 +159,7 @@ class SealedTrust:
         rows = [*read.unsealed, *await read_range(reader, low, bounds.end)]
         taken = self._taken(epoch, rows)
         if epoch is not self._epochs[0] and not self._is_opened(epoch, taken):
-            return  # a topic of that name, and no order of the operator that opened it
+            return
         at, failure = taken.failed or (len(rows), None)
         offset = bounds.end if at == len(rows) else rows[at].offset
         unsealed = [row for row in rows[:at] if _is_behind(row, taken.size)]
@@ -226,8 +226,14 @@ class SealedTrust:
         before = self._epochs[self._epochs.index(epoch) - 1]
         fork = taken.history.fork(before.origin)
         if fork is None or fork.opens != epoch.origin:
-            return False
-        return before.roots.get(fork.size) == fork.root
+            return False  # a topic of that name, and no order of the operator that opened it
+        if before.roots.get(fork.size) != fork.root:
+            # The orders before it may retire keys: without them nothing here is to be believed.
+            raise TransientError(
+                f"{before.origin} was forked at size {fork.size}, and its audit topic does not "
+                "lead to the root that was accepted: restore it from the archive"
+            )
+        return True
 
     def _is_read_to_its_fork(self, epoch: _Epoch) -> bool:
         fork = self._history.fork(epoch.origin)

@@ -20,7 +20,7 @@ from streams.audit.merkle import EMPTY_ROOT
 from streams.audit.note import TrustedKeys
 from streams.audit.trail import Seal, Trail
 from streams.errors import BreakError
-from streams.history import last_leaves, pages
+from streams.history import leaves_of, pages, read_range
 from streams.ports import PartitionReader
 
 __all__ = ["LogAtRest", "Standing", "first_unsealed", "what_stands"]
@@ -45,7 +45,9 @@ class Standing(NamedTuple):
         root: of that size.
         offset: the source offset behind its last leaf, None without a leaf.
         records: records that stand in the partition, those behind `size` included.
+        end: the audit offset up to which it was read: the partition's, or that of the break.
         broken: why the log is not good further on; empty where it is.
+        kind: of that break.
         anchored: the largest size that is anchored, 0 without an anchor.
     """
 
@@ -53,7 +55,9 @@ class Standing(NamedTuple):
     root: bytes = EMPTY_ROOT
     offset: int | None = None
     records: int = 0
+    end: int = 0
     broken: str = ""
+    kind: str = ""
     anchored: int = 0
 
 
@@ -70,11 +74,13 @@ async def what_stands(log: LogAtRest, most: int | None = None) -> Standing:
         TransientError: the log or its anchors cannot be read.
     """
     anchors = await log.anchors.all_kept(log.origin, log.keys)
-    anchored = max((anchor.size for anchor in anchors), default=0)
+    # Whoever signed them: what is lost with the keys' orders is not to be passed over.
+    told = await log.anchors.all_kept(log.origin, None)
+    anchored = max((anchor.size for anchor in told), default=0)
     if log.audit is None:
         return Standing(anchored=anchored)
     trail = Trail(log.origin, log.keys, anchors=anchors)
-    sealed, broken = await _walked(log.audit, trail)
+    sealed, end, broken = await _walked(log.audit, trail)
     if broken is not None and broken.kind == "fork":
         # From where on the log is another history nothing in it can tell. The anchors can: the
         # break is named by the largest one that agrees below the first that does not.
@@ -82,7 +88,8 @@ async def what_stands(log: LogAtRest, most: int | None = None) -> Standing:
     if most is not None:
         sealed = [one for one in sealed if one.size <= most]
     size, root, offset = sealed[-1] if sealed else _Sealed(0, EMPTY_ROOT, None)
-    return Standing(size, root, offset, trail.records, str(broken or ""), anchored)
+    kind = "" if broken is None else broken.kind
+    return Standing(size, root, offset, trail.records, end, str(broken or ""), kind, anchored)
 
 
 async def first_unsealed(
@@ -101,27 +108,30 @@ async def first_unsealed(
     """
     if standing.offset is None:
         return begin
-    bounds = await source.bounds()
+    bounds, low = await source.bounds(), (await audit.bounds()).start
+    behind = min(standing.offset, bounds.end)
     for count in WINDOWS:
-        leaves = await last_leaves(audit, count + standing.records - standing.size)
+        first = max(low, standing.end - 2 * count)
+        leaves = leaves_of(await read_range(audit, first, standing.end))
         kept = [leaf for leaf in leaves if leaf.index < standing.size]
         compared = [leaf for leaf in kept if leaf.source.offset >= bounds.start]
+        if not kept:
+            continue  # all of the window lies behind the good part
         if not compared:
-            break
-        end = min(standing.offset, bounds.end)
-        differing = await _differing(source, compared, end)
-        is_whole = kept[0].index == 0 or len(compared) < len(kept)
+            return behind  # retention took everything that could be compared
+        differing = await _differing(source, compared, behind)
         if differing is None:
-            return end
+            return behind
+        is_whole = first == low or len(compared) < len(kept)
         if is_whole or differing > compared[0].source.offset:
             return differing
-    else:
-        return max(begin, bounds.start)
-    return min(standing.offset, bounds.end)
+    return max(begin, bounds.start)
 
 
-async def _walked(audit: PartitionReader, trail: Trail) -> tuple[list[_Sealed], BreakError | None]:
-    """Every checkpoint before the first break, and that."""
+async def _walked(
+    audit: PartitionReader, trail: Trail
+) -> tuple[list[_Sealed], int, BreakError | None]:
+    """Every checkpoint before the first break, the offset where the walk ended, and the break."""
     sealed: list[_Sealed] = []
     waiting: deque[tuple[int, int]] = deque()
     last: int | None = None
@@ -131,14 +141,14 @@ async def _walked(audit: PartitionReader, trail: Trail) -> tuple[list[_Sealed], 
             try:
                 fed = trail.feed(row)
             except BreakError as found:
-                return sealed, found
+                return sealed, row.offset, found
             if isinstance(fed, AuditRecord):
                 waiting.append((fed.index, fed.source.offset))
             elif isinstance(fed, Seal):
                 while waiting and waiting[0][0] < fed.size:
                     last = waiting.popleft()[1] + 1
                 sealed.append(_Sealed(fed.size, fed.root, last))
-    return sealed, None
+    return sealed, bounds.end, None
 
 
 async def _differing(

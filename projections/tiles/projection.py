@@ -41,13 +41,17 @@ class PublishRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilesWorld:
-    """One log. `keys` sign its checkpoints; `open_reader` reads its audit partition."""
+    """One log. `keys` sign its checkpoints; `open_reader` reads its audit partition.
+
+    `ended_at`: the size at which an operator ended the log, None while nobody did.
+    """
 
     objects: PublicStore
     keys: TrustedKeys
     clock: Clock
     open_reader: Callable[[], PartitionReader]
     rules: PublishRules = field(default_factory=PublishRules)
+    ended_at: Callable[[], int | None] = lambda: None
 
 
 class TilesProjection:
@@ -115,7 +119,10 @@ class TilesProjection:
         self._ahead = self._newest = None
         return position
 
-    async def _offset(self, size: int) -> int:
+    async def _offset(self, size: int) -> int | None:
+        ended_at = self._world.ended_at()
+        if ended_at is not None and size > ended_at:
+            return None  # what is published behind the fork may be what the log lost
         reader = self._world.open_reader()
         try:
             found = await find_record(reader, size - 1)

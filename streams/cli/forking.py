@@ -5,7 +5,8 @@ from which offset of its source the next epoch has to begin so that nothing is l
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ from streams.standing import LogAtRest, Standing, first_unsealed, what_stands
 from streams.topology import LogPlace
 
 __all__ = ["fork"]
+
+UNJUDGED = {"unknown_key", "bad_signature"}  # breaks that may say more of the keys than of the log
 
 
 class _Choice(NamedTuple):
@@ -102,6 +105,7 @@ async def _all_found(at: Operating, origins: tuple[str, ...], choice: _Choice) -
 
     async with open_anchors(at.settings) as anchors:
         logs = _Logs(at.engine, anchors, await at.history(as_far_as_good=True))
+        await logs.require_orders(origins)
         if origins:
             return [await logs.asked(origin, choice) for origin in origins]
         found = [one async for one in logs.stopped()]
@@ -117,7 +121,11 @@ async def _fork(at: Operating, found: _Found, *, yes: bool) -> None:
         # Before the order, so that whoever follows it finds the topic.
         await at.engine.open_epoch(found.log.source, found.order.epoch)
         await at.send(found.order)
-        click.echo(f"sent; {found.order.opens} begins once the order is sealed", err=True)
+        click.echo(
+            f"sent; {found.order.opens} begins once the order is sealed, unless another fork of "
+            "the log is sealed before it",
+            err=True,
+        )
 
 
 def _told(found: _Found) -> list[str]:
@@ -147,6 +155,48 @@ class _Logs:
         self._anchors = anchors
         self._history = history
 
+    async def require_orders(self, origins: Sequence[str]) -> None:
+        """Demand that every order is known that was ever archived: keys are among them.
+
+        Without them a good log looks like one that nobody trusted signed.
+
+        Raises:
+            SettingsError: the log of the orders lacks some, and it is not it alone that is asked.
+        """
+        topology = self._engine.topology
+        log = epochs_of(self._history, topology, topology.operations, 0)[-1].log
+        if list(origins) == [log.origin]:
+            return
+        async with self._open_partition(log.audit, log.partition) as audit:
+            rest = LogAtRest(log.origin, self._history.keys, self._anchors, audit)
+            standing = await what_stands(rest)
+        if standing.anchored > standing.size:
+            raise SettingsError([_given_up(log, standing)])
+        if standing.records > standing.size:
+            raise SettingsError(
+                [
+                    (
+                        f"orders stand in {log.origin} behind its last good checkpoint, of size "
+                        f"{standing.size}, and may speak of these logs: let a worker seal them, "
+                        f"or fork {log.origin} alone first"
+                    )
+                ]
+            )
+
+    @asynccontextmanager
+    async def _open_partition(
+        self, topic: str, partition: int
+    ) -> AsyncIterator[PartitionReader | None]:
+        """A reader, None where there is no such partition."""
+        if await self._engine.partitions(topic) <= partition:
+            yield None
+            return
+        reader = self._engine.reader(topic, partition)
+        try:
+            yield reader
+        finally:
+            await reader.close()
+
     async def asked(self, origin: str, choice: _Choice) -> _Found:
         """One log, by its name. Raises SettingsError where a fork would not help."""
         found = await self._found(self._open(origin), choice)
@@ -167,7 +217,10 @@ class _Logs:
         for source in sorted(topology.sources, key=lambda source: source != topology.operations):
             for partition in range(await self._engine.partitions(source)):
                 log = epochs_of(self._history, topology, source, partition)[-1].log
-                found = await self._found(log, _Choice())
+                # Another archive than the workers' has no claim at all, and a partition that was
+                # just added no log: neither is a reason that anybody found.
+                claim = await self._anchors.claim(log.origin)
+                found = None if claim is None else await self._found(log, _Choice())
                 if found is not None:
                     yield found
 
@@ -195,26 +248,22 @@ class _Logs:
 
     async def _found(self, log: LogPlace, choice: _Choice) -> _Found | None:
         """What is to be ordered of a log; None where nothing is found that a fork answers."""
-        engine = self._engine
-        if await engine.partitions(log.source) <= log.partition:
+        if await self._engine.partitions(log.source) <= log.partition:
             raise SettingsError([f"{log.source}/{log.partition} is gone: make it again first"])
-        source = engine.reader(log.source, log.partition)
-        is_there = await engine.partitions(log.audit) > log.partition
-        audit = engine.reader(log.audit, log.partition) if is_there else None
-        try:
+        async with (
+            self._open_partition(log.source, log.partition) as source,
+            self._open_partition(log.audit, log.partition) as audit,
+        ):
+            assert source is not None, "it was there a moment ago"
             rest = LogAtRest(log.origin, self._history.keys, self._anchors, audit)
             standing = await what_stands(rest, choice.size)
             claim = await self._anchors.claim(log.origin)
             reason = await self._reason(rest, claim, source, standing)
-            if reason is None and choice.size is None:
-                return None
-            if standing.anchored > standing.size and choice.size is None:
-                raise SettingsError([_given_up(log, standing)])
+            if choice.size is None:
+                if reason is None:
+                    return None
+                _require_judged(log, standing)
             order, lost = await _ordered(rest, claim, source, (standing, choice))
-        finally:
-            await source.close()
-            if audit is not None:
-                await audit.close()
         return _Found(log, reason or "nothing is found wrong with it", standing, order, lost)
 
     async def _reason(
@@ -235,6 +284,22 @@ class _Logs:
         if claim[2:4] != source_now[:2]:
             return f"{source.topic} is another topic than was claimed"
         return f"it fails verification: {standing.broken}" if standing.broken else None
+
+
+def _require_judged(log: LogPlace, standing: Standing) -> None:
+    """Demand that what is given up by default is known to be bad, and kept nowhere else."""
+    if standing.kind in UNJUDGED:
+        raise SettingsError(
+            [
+                (
+                    f"{log.origin} cannot be judged by the keys that are known here: "
+                    f"{standing.broken}; if an order that adds a key is missing, restore "
+                    "attestream.operations first; else name what is good with --size"
+                )
+            ]
+        )
+    if standing.anchored > standing.size:
+        raise SettingsError([_given_up(log, standing)])
 
 
 def _given_up(log: LogPlace, standing: Standing) -> str:

@@ -7,7 +7,7 @@ import click
 
 from streams.audit.checkpoint import CheckpointText, parse_checkpoint
 from streams.audit.note import MalformedError, Note, Vkey
-from streams.audit.operations import KeyRetired
+from streams.audit.operations import EpochForked, KeyRetired
 from streams.audit.trust import TrustHistory
 from streams.cli.failures import exit_on_failure
 from streams.cli.opened_logs import logs_of
@@ -54,12 +54,12 @@ async def _retirement(engine: Engine, history: TrustHistory, retired: Vkey) -> K
         SettingsError: the key is retired already, or a log's newest checkpoint lacks a line.
     """
     _require_retirable(history, retired)
-    heads, problems = [], []
+    # No checkpoint of a log that ended will bear another line; its topic may even be gone.
+    forks = [order for order in history.operations if isinstance(order, EpochForked)]
+    heads = [CheckpointText(fork.origin, fork.size, fork.root) for fork in forks]
+    problems: list[str] = []
     async for log in logs_of(engine):
-        fork = history.fork(log.origin)
-        if fork is not None:
-            # No checkpoint of it will bear another line: it ended where the operator said.
-            heads.append(CheckpointText(log.origin, fork.size, fork.root))
+        if history.fork(log.origin) is not None:
             continue
         newest = await newest_checkpoint(log.reader)
         if newest is None:

@@ -284,9 +284,15 @@ async def test_an_epoch_behind_a_log_that_is_not_the_accepted_one_does_not_count
     fork = replace(ended(first), root=bytes(32))
     later = OperationsPartition(origin=FORK.opens)
     later.send(signed_order(fork), added(Key("third"))).seal(OLD)
-    trust = forked(first, later)
-    assert await counts(trust) == {key.vkey().render() for key in (OLD, NEW)}
-    assert trust.history.forks(ORIGIN) == ()
+    with pytest.raises(TransientError, match="restore it from the archive"):
+        await forked(first, later).refresh()
+
+
+async def test_orders_that_were_forked_are_not_forgotten_with_the_topic_they_stood_in() -> None:
+    first = OperationsPartition().send(added(NEW)).seal(OLD)
+    later = OperationsPartition(origin=FORK.opens).send(signed_order(ended(first))).seal(OLD)
+    with pytest.raises(TransientError, match="restore it from the archive"):
+        await forked(OperationsPartition(), later).refresh()
 
 
 class _Sent:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+import streams.standing
 from schemas.records import Record
 from streams.anchors import AnchorStore
 from streams.ports import Bounds, Fetched, TopicFacts
@@ -123,11 +125,11 @@ async def test_the_second_place_is_asked_for_anchors_as_well() -> None:
     assert (await standing(forged(), PairedAnchors(first, second))).size == 0
 
 
-async def test_an_anchor_that_nobody_trusted_signed_says_nothing() -> None:
+async def test_an_anchor_that_nobody_trusted_signed_convicts_nobody_and_is_told() -> None:
     anchors = store()
     await keep(anchors, forged(), 4, key=Key("thief"))
     found = await standing(usual_log(), anchors)
-    assert (found.size, found.anchored) == (12, 0)
+    assert (found.size, found.anchored) == (12, 4)
 
 
 def sealed(events: Sequence[Record]) -> SignedLog:
@@ -168,3 +170,13 @@ async def test_a_log_of_which_nothing_is_good_begins_where_it_began() -> None:
 async def test_a_source_that_differs_at_every_leaf_is_sealed_from_its_first_record() -> None:
     other = [event._replace(value=b"new") for event in EVENTS]
     assert await begins(sealed(EVENTS[:8]), Rows(renumbered(other))) == 0
+
+
+async def test_the_source_is_compared_with_what_lies_before_a_break(monkeypatch: Any) -> None:
+    """However much stands behind it: a source that was cut as well is still noticed."""
+    monkeypatch.setattr(streams.standing, "WINDOWS", (8, 64))
+    log = sealed(EVENTS[:8])
+    junk = [Record(log.rows[-1].offset + 1 + n, 1, None, b"junk") for n in range(500)]
+    log.rows += junk
+    regrown = [*EVENTS[:5], *(e._replace(value=b"new") for e in EVENTS[5:])]
+    assert await begins(log, Rows(regrown)) == 5
