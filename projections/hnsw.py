@@ -33,11 +33,13 @@ class GraphSettings(NamedTuple):
     """Links a node (`m`), effort of adding and of searching, and the seed of the levels.
 
     More links find more and take 8 bytes a row each; more effort finds more and takes longer.
+    `k` is how many rows a search is to name; a search's effort is the greater of `ef` and `k`.
     """
 
     m: int = 16
     ef_construction: int = 200
     ef: int = 50
+    k: int = 150
     seed: int = 100
 
 

@@ -111,6 +111,7 @@ def _index(
         DecisionIndex,
         DecisionIndexWorld,
     )
+    from projections.decision_index.rows import rows_of  # noqa: PLC0415
     from projections.decision_index.rules import (  # noqa: PLC0415
         rules_of,
         what_is_published,
@@ -132,6 +133,7 @@ def _index(
             clock=d.clock,
             schemas=schemas,
             framing=RegistryFraming(answers, topology.alerts, ALERT),
+            make_rows=rows_of(d.settings),
             make_snapshots=keeper_of(log, "decision-index", parameters_of(rules), schemas),
         )
         index = DecisionIndex(world, log.origin)
@@ -274,7 +276,6 @@ def _tiles(d: Deployment) -> RoleSpec:
             keys=d.keys,
             clock=d.clock,
             open_reader=lambda: d.engine.reader(log.audit, log.partition),
-            ended_at=lambda: fork.size if (fork := d.trust.history.fork(log.origin)) else None,
         )
         return TilesProjection(world, log.origin)
 

@@ -12,6 +12,7 @@ from hashlib import sha256
 from projections.decision_index.embedding import Features, summary_of
 from projections.decision_index.fold import Assessment, Difference, Finding, Neighbour, Summary
 from projections.decision_index.scoring import HELD_BACK_RULE, RISK_RULE, Rules, rule_version
+from projections.decision_index.throttle import HeldBack
 from projections.ports import SealedBatch
 from schemas.alerts import (
     AnomalyAlert,
@@ -149,7 +150,7 @@ def _finding_alert(finding: Finding, evidence: Evidence, stamp: Stamp) -> Anomal
         similarity=found.similarity,
         novelty=found.novelty,
         rarity=found.rarity,
-        threshold=stamp.rules.threshold,
+        threshold=finding.threshold,
         features=tuple(map(_feature, differences)),
         neighbours=tuple(map(_neighbour, neighbours)),
         evidence=(evidence,),
@@ -167,7 +168,6 @@ def _summary_alert(summary: Summary, evidence: Evidence, stamp: Stamp) -> Anomal
         version=stamp.version,
         type=RuleType.RULE,
     )
-    limit = stamp.rules.alerts_per_hour
     return AnomalyAlert(
         alert_id=alert_id(evidence.origin, evidence.index, rule),
         dedup_key=sha256(f"{rule.id}\n{held.first}".encode()).hexdigest()[:32],
@@ -178,8 +178,7 @@ def _summary_alert(summary: Summary, evidence: Evidence, stamp: Stamp) -> Anomal
         rule=rule,
         tenant=tenant,
         title=f"{held.findings} findings held back",
-        description=f"{held.findings} findings in leaves {held.first} to {held.last} were not "
-        f"published: more than {limit} alerts in an hour of record time.",
+        description=_held_back(held, stamp.rules),
         first_seen=_micros(held.first_ms),
         last_seen=_micros(held.last_ms),
         count=held.findings,
@@ -189,6 +188,17 @@ def _summary_alert(summary: Summary, evidence: Evidence, stamp: Stamp) -> Anomal
         replayed=stamp.replayed,
         labels={"first_leaf": str(held.first), "last_leaf": str(held.last)},
     )
+
+
+def _held_back(held: HeldBack, rules: Rules) -> str:
+    where = f"{held.findings} findings in leaves {held.first} to {held.last} were not published: "
+    over = f"more than {rules.alerts_per_hour} alerts in an hour of record time"
+    budget = f"more than the budget of {rules.alert_budget} alerts in 10,000 records of the tenant"
+    if not held.below:
+        return f"{where}{over}."
+    if held.below == held.findings:
+        return f"{where}{budget}."
+    return f"{where}{held.below} for {budget}, the others for {over}."
 
 
 def _description(finding: Finding) -> str:

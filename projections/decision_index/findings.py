@@ -65,7 +65,7 @@ class Finding(NamedTuple):
     """A leaf with at least one evaluation at or above the threshold; the riskiest is told.
 
     `others` are the positions of further such evaluations; `repetitions` counts findings about
-    the same habits that were not told since the last one.
+    the same habits that were not told since the last one; `threshold` is the one in force.
     """
 
     leaf: int
@@ -75,6 +75,7 @@ class Finding(NamedTuple):
     assessment: Assessment
     others: tuple[int, ...]
     repetitions: int
+    threshold: float
 
 
 class Summary(NamedTuple):
@@ -88,7 +89,11 @@ class Summary(NamedTuple):
 
 @dataclass(slots=True)
 class Tallies:
-    """What happened so far. `shadowed` findings were counted, not published."""
+    """What happened so far.
+
+    `shadowed` findings were counted, not published; those held back by the alert budget are
+    `below`, those by the limit of an hour `held_back`.
+    """
 
     leaves: int = 0
     unreadable: int = 0
@@ -97,6 +102,7 @@ class Tallies:
     findings: int = 0
     repeated: int = 0
     held_back: int = 0
+    below: int = 0
     shadowed: int = 0
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
+from projections.decision_index.budget import Budget
 from projections.decision_index.embedding import (
     Features,
     Vector,
@@ -56,8 +57,6 @@ __all__ = [
 
 MakeRows = Callable[[], DecisionRows]
 
-NEIGHBOURS = 5
-
 
 class _Risky(NamedTuple):
     position: int
@@ -81,12 +80,13 @@ class Scored(NamedTuple):
 class Tenant:
     """What is known of one tenant in one log."""
 
-    __slots__ = ("habits", "leaves", "rows", "throttle")
+    __slots__ = ("budget", "habits", "leaves", "rows", "throttle")
 
     def __init__(self, rows: DecisionRows, rules: Rules) -> None:
         self.rows = rows
         self.habits = Habits(rows.lexicon)
         self.throttle = Throttle(rules)
+        self.budget = Budget(rules)
         self.leaves = 0
 
 
@@ -213,12 +213,12 @@ class DecisionFold:
         self.tallies.evaluations += len(scored.features)
         return told
 
-    def assess(self, features: Features, k: int = NEIGHBOURS) -> Assessment:
+    def assess(self, features: Features) -> Assessment:
         """What would be said about an evaluation now; nothing is learned by asking."""
         tenant = self._tenants.get(features.tenant)
         if tenant is None:
             tenant = Tenant(self._make_rows(), self._rules)
-        near = tenant.rows.nearest(embed(features), k)
+        near = tenant.rows.nearest(embed(features), self._rules.neighbours)
         scored = _exact(tenant, features, near)
         return assessment_of(Known(tenant.rows, tenant.habits, near), features, scored)
 
@@ -261,7 +261,7 @@ class DecisionFold:
         for similar in (tenant.rows.similar_hot, tenant.rows.similar_candidates):
             if score(similar(vector), surprise).risk < threshold:
                 return None
-        near = tenant.rows.nearest(vector, NEIGHBOURS)
+        near = tenant.rows.nearest(vector, self._rules.neighbours)
         self.tallies.confirmed += 1
         exact = score(near[0].similarity if near else 0.0, surprise)
         return (exact, near) if exact.risk >= threshold else None
@@ -270,32 +270,46 @@ class DecisionFold:
         self, tenant: Tenant, leaf: int, decision: AuthorizationDecision, risky: Sequence[_Risky]
     ) -> Finding | None:
         self.tallies.findings += len(risky)
-        public = [found for found in risky if self._rules.publishes(found.features.principal)]
-        self.tallies.shadowed += len(risky) - len(public)
         throttle, timestamp = tenant.throttle, self.timestamp
+        public = [
+            found
+            for found in risky
+            if timestamp >= self._rules.since_ms
+            and self._rules.publishes(found.features.principal)
+        ]
+        self.tallies.shadowed += len(risky) - len(public)
         fresh = [found for found in public if not throttle.is_repeated(found.features, timestamp)]
         self.tallies.repeated += len(public) - len(fresh)
         if not fresh:
             return None
-        if not throttle.admits(leaf, timestamp, len(fresh)):
-            self.tallies.held_back += len(fresh)
+        worst = max(fresh, key=lambda found: (found.score.risk, -found.position))
+        if not self._admits(tenant, leaf, worst.score.risk, len(fresh)):
             self._holding[decision.tenant] = throttle
             for found in fresh:
                 throttle.hold(found.features, timestamp)
             return None
         repetitions = sum(throttle.tell(found.features, timestamp) for found in fresh)
-        worst = max(fresh, key=lambda found: (found.score.risk, -found.position))
+        known = Known(tenant.rows, tenant.habits, worst.near)
         return Finding(
             leaf,
             timestamp,
             decision.event_id,
             worst.position,
-            assessment_of(
-                Known(tenant.rows, tenant.habits, worst.near), worst.features, worst.score
-            ),
+            assessment_of(known, worst.features, worst.score),
             tuple(found.position for found in fresh if found is not worst),
             repetitions,
+            tenant.budget.threshold,
         )
+
+    def _admits(self, tenant: Tenant, leaf: int, risk: float, findings: int) -> bool:
+        """Whether budget and limit have room for a leaf; else its findings are held back."""
+        if not tenant.budget.admits(tenant.leaves, risk):
+            tenant.throttle.hold_back(leaf, self.timestamp, findings, below=findings)
+            self.tallies.below += findings
+            return False
+        admitted = tenant.throttle.admits(leaf, self.timestamp, findings)
+        self.tallies.held_back += 0 if admitted else findings
+        return admitted
 
     def _summaries(self, leaf: int) -> list[Finding | Summary]:
         told: list[Finding | Summary] = []

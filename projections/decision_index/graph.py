@@ -12,10 +12,9 @@ from projections.decision_index.embedding import DIMENSION, Vector
 from projections.decision_index.sparse import dense
 from projections.hnsw import GRAPH, GraphSettings, VectorGraph
 
-__all__ = ["FOLDED", "WIDTHS", "FoldedGraph"]
+__all__ = ["FOLDED", "FoldedGraph"]
 
 FOLDED = 64
-WIDTHS = (32, 48, 64, 96, 128, 192, 384)  # that hnswlib compares 16 components at a time in
 
 
 class FoldedGraph:
@@ -25,7 +24,7 @@ class FoldedGraph:
         if DIMENSION % width:
             raise ValueError(f"{width} columns do not divide {DIMENSION}")
         self._width = width
-        self._ef = settings.ef
+        self._k = settings.k
         self._graph = VectorGraph(width, settings)
 
     @property
@@ -48,6 +47,6 @@ class FoldedGraph:
         self._graph.add(rows)
 
     def candidates(self, vector: Vector) -> NDArray[np.int64]:
-        """Rows that are probably near: as many as the effort of a search looks at."""
+        """Rows that are probably near, at most `k` of the settings."""
         folded = dense(vector).reshape(-1, self._width).sum(axis=0).astype(np.float32)
-        return self._graph.nearest(folded, self._ef)
+        return self._graph.nearest(folded, self._k)

@@ -43,7 +43,8 @@ CROSSES = (  # counts by the numbers of two words, or of a word and a pair of ki
 )
 BITS = 30  # of a number in a key: a key below 2^60 takes 32 bytes
 ONCE = {1: 1, 2: -1}  # how the second time changes what was had once
-COMPANY_SHARE = 0.4  # of what others do, in whether something new surprises
+HORIZON = 20_000  # evaluations; of more, counts are taken as shares of so many
+COMPANY_SHARE = 0.3  # of what others do, in whether something new surprises
 COMPANY_DOUBT = 10  # uses of a thing that say as much as all things do
 
 
@@ -161,7 +162,9 @@ class Habits:
 
         Rarity adds up: how rare the rarest cross is in the whole log, how unusual the action is
         for the kind, and by how much each cross falls short of what chance would have brought
-        together, had its two parts nothing to do with each other.
+        together, had its two parts nothing to do with each other. All three would grow with the
+        log, without end, and so would the risk of the same decision: from 20,000 evaluations on,
+        counts are taken as shares of so many.
         """
         p, _, s, k, _, a, _ = self.lexicon.find(features)
         pair = self._pair(k, a)
@@ -169,7 +172,8 @@ class Habits:
         roles = [self.lexicon.roles.find(role) for role in features.roles]
         together = [self._cross("role*resource_kind*action", role, pair) for role in roles]
         rarest = min(n.does, n.on_kind, n.acts, n.here, n.this, *together)
-        rarity = -log((rarest + 1) / (self.total + 2)) + self._odd_action(k, n)
+        share = self._share
+        rarity = -log((rarest * share + 1) / (self.total * share + 2)) + self._odd_action(k, n)
         rarity += self._shortfall(n)
         if roles:
             rarity += max(
@@ -204,8 +208,8 @@ class Habits:
 
     def _odd_action(self, kind: int, n: _Counts) -> float:
         if not n.does:
-            return _new(self._single("actions", kind), n.kind)
-        return -log((n.does + 1) / (n.kind + 2))
+            return _new(self._single("actions", kind), n.kind * self._share)
+        return -log((n.does * self._share + 1) / (n.kind * self._share + 2))
 
     def _shortfall(self, n: _Counts) -> float:
         short = self._short
@@ -219,7 +223,12 @@ class Habits:
 
     def _short(self, left: int, right: int, together: int) -> float:
         """By how many nats two parts met less often than by chance; 0 where more often."""
-        return max(0.0, log((left * right / (self.total + 1) + 1) / (together + 1)))
+        by_chance = left * right / (self.total + 1) * self._share
+        return max(0.0, log((by_chance + 1) / (together * self._share + 1)))
+
+    @property
+    def _share(self) -> float:
+        return min(1.0, HORIZON / (self.total + 1))
 
     def _counts_of(self, p: int, s: int, k: int, a: int) -> _Counts:
         single, cross, pair = self._single, self._cross, self._pair(k, a)
@@ -302,6 +311,6 @@ class Habits:
                 raise StateError(f"a cross of {name} stands twice")
 
 
-def _new(different: float, trials: int) -> float:
+def _new(different: float, trials: float) -> float:
     """The surprise of something new, after `trials` that brought `different` ones."""
     return -log((different + 1) / (trials + 2))

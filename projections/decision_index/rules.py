@@ -15,6 +15,8 @@ def rules_of(settings: Settings) -> Rules:
         alerts_per_hour=settings.alerts_per_hour,
         mode=Mode(settings.pipeline_mode),
         percentage=settings.pipeline_percent,
+        alert_budget=settings.alert_budget,
+        neighbours=settings.alert_neighbours,
     )
 
 

@@ -69,6 +69,9 @@ class Rules:
         alerts_per_hour: alerts of a tenant and log in an hour of record time; more are held back.
         mode: what becomes of findings.
         percentage: share of principals, by hash, whose findings are published; 100 for all.
+        alert_budget: alerts of a tenant and log that are wanted in 10,000 of its leaves; 0: any.
+        neighbours: how many nearest decisions an alert shows.
+        since_ms: findings about leaves of an earlier timestamp are counted, not published.
     """
 
     threshold: float = 0.7
@@ -77,11 +80,16 @@ class Rules:
     alerts_per_hour: int = 100
     mode: Mode = Mode.ON
     percentage: int = 100
+    alert_budget: int = 0
+    neighbours: int = 5
+    since_ms: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1 or not 0 <= self.percentage <= 100:
             raise ValueError(f"a threshold or percentage off its scale: {self}")
         if self.warm_up < 0 or self.dedup_window_ms < 1 or self.alerts_per_hour < 1:
+            raise ValueError(f"a limit below what it may be: {self}")
+        if self.alert_budget < 0 or self.neighbours < 1 or self.since_ms < 0:
             raise ValueError(f"a limit below what it may be: {self}")
 
     def publishes(self, principal: str) -> bool:
@@ -161,5 +169,8 @@ def rule_version(rules: Rules) -> str:
         rules.alerts_per_hour,
         rules.mode.value,
         rules.percentage,
+        rules.alert_budget,
+        rules.neighbours,
+        rules.since_ms,
     )
     return sha256(repr(parameters).encode()).hexdigest()[:16]

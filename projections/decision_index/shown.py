@@ -8,7 +8,7 @@ from streams.telemetry.logs import get_log
 
 __all__ = ["Shown"]
 
-WITHHELD = ("shadowed", "repeated", "held_back")
+WITHHELD = ("shadowed", "repeated", "held_back", "below")
 log = get_log("decision index")
 
 

@@ -59,7 +59,11 @@ def export_state(fold: DecisionFold) -> FoldState:
     tenants = []
     for name in fold.tenants:
         tenant = fold.tenant(name)
-        small = {"leaves": tenant.leaves, "throttle": tenant.throttle.state()}
+        small = {
+            "leaves": tenant.leaves,
+            "throttle": tenant.throttle.state(),
+            "budget": tenant.budget.state(),
+        }
         tenants.append(
             TenantState(
                 name,
@@ -125,4 +129,5 @@ def _restore_tenant(fold: DecisionFold, stored: StoredTenant) -> None:
     small = json.loads(parts.bytes("small"))
     tenant.leaves = int(small["leaves"])
     tenant.throttle.restore(small["throttle"])
+    tenant.budget.restore(small["budget"])
     fold.restored(stored.tenant)

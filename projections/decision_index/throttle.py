@@ -22,13 +22,17 @@ Habit = tuple[str, str, str]
 
 
 class HeldBack(NamedTuple):
-    """What limits held back: how many evaluations, in leaves from `first` to `last`, and when."""
+    """What limits held back: how many evaluations, in leaves from `first` to `last`, and when.
+
+    Of these `below` were held back by the alert budget, the others by the limit of the hour.
+    """
 
     findings: int
     first: int
     last: int
     first_ms: int
     last_ms: int
+    below: int = 0
 
 
 class _Told(NamedTuple):
@@ -75,13 +79,21 @@ class Throttle:
             self._hours[hour] = admitted + 1
             self._forget(hour)
             return True
+        self.hold_back(leaf, timestamp, findings)
+        return False
+
+    def hold_back(self, leaf: int, timestamp: int, findings: int, below: int = 0) -> None:
+        """Count findings of a leaf that are not told; `below` of them for the budget."""
+        hour = timestamp // HOUR_MS
         held = self._held.get(hour)
         if held is None:
             held = HeldBack(0, leaf, leaf, timestamp, timestamp)
         self._held[hour] = held._replace(
-            findings=held.findings + findings, last=leaf, last_ms=timestamp
+            findings=held.findings + findings,
+            last=leaf,
+            last_ms=timestamp,
+            below=held.below + below,
         )
-        return False
 
     def release(self, timestamp: int) -> HeldBack | None:
         """What was held back in hours before that of this timestamp; told once."""
@@ -97,6 +109,7 @@ class Throttle:
             max(held.last for held in over),
             min(held.first_ms for held in over),
             max(held.last_ms for held in over),
+            sum(held.below for held in over),
         )
 
     @property

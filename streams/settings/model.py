@@ -18,6 +18,7 @@ from streams.settings.index_key import index_key
 
 __all__ = ["SIGNERS", "Settings", "SignerName"]
 
+INDEX_WIDTHS = (32, 48, 64, 96, 128, 192, 384)  # columns that divide the 384 of a vector
 TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,200}")  # 249 less "dead-letters." and an epoch
 
 
@@ -78,6 +79,12 @@ def _bearer(key: SecretStr) -> SecretStr:
     if any(c.isspace() or not c.isprintable() for c in key.get_secret_value()):
         raise ValueError("expected one word")
     return key
+
+
+def _divisor(width: int) -> int:
+    if width not in INDEX_WIDTHS:
+        raise ValueError(f"expected one of {', '.join(map(str, INDEX_WIDTHS))}")
+    return width
 
 
 def _names(text: object) -> object:
@@ -191,6 +198,18 @@ class Settings(BaseModel):
     warm_up: int = Field(1000, alias="ATTESTREAM_WARM_UP", ge=0, le=10_000_000)
     alerts_per_hour: int = Field(100, alias="ATTESTREAM_ALERTS_PER_HOUR", ge=1, le=100_000)
     dedup_window_s: int = Field(3600, alias="ATTESTREAM_DEDUP_WINDOW_S", ge=1, le=30 * 86_400)
+    alert_budget: int = Field(0, alias="ATTESTREAM_ALERT_BUDGET", ge=0, le=10_000)
+    alert_neighbours: int = Field(5, alias="ATTESTREAM_ALERT_NEIGHBOURS", ge=1, le=20)
+    index_width: Annotated[int, AfterValidator(_divisor)] = Field(
+        64, alias="ATTESTREAM_INDEX_WIDTH"
+    )
+    index_m: int = Field(16, alias="ATTESTREAM_INDEX_M", ge=2, le=128)
+    index_ef_construction: int = Field(
+        200, alias="ATTESTREAM_INDEX_EF_CONSTRUCTION", ge=2, le=4000
+    )
+    index_ef: int = Field(50, alias="ATTESTREAM_INDEX_EF", ge=1, le=4000)
+    index_k: int = Field(150, alias="ATTESTREAM_INDEX_K", ge=1, le=4000)
+    index_graph_from: int = Field(32_768, alias="ATTESTREAM_INDEX_GRAPH_FROM", ge=0, le=10**9)
     pipeline_mode: Literal["off", "shadow", "on"] = Field("on", alias="ATTESTREAM_PIPELINE_MODE")
     pipeline_percent: int = Field(100, alias="ATTESTREAM_PIPELINE_PERCENT", ge=0, le=100)
     segment_bytes: int = Field(

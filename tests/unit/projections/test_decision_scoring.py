@@ -53,6 +53,9 @@ def test_a_similarity_below_0_counts_as_0() -> None:
         {"alerts_per_hour": 99},
         {"mode": Mode.SHADOW},
         {"percentage": 50},
+        {"alert_budget": 20},
+        {"neighbours": 6},
+        {"since_ms": 1},
     ],
     ids=lambda changed: next(iter(changed)),
 )
@@ -61,12 +64,18 @@ def test_every_parameter_of_a_verdict_changes_the_rule_version(changed: dict[str
 
 
 def test_the_rule_version_is_that_of_every_run() -> None:
-    assert rule_version(Rules()) == "ac3bdcbc305ce921"
+    assert rule_version(Rules()) == "ce4081eea46af6b6"
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"threshold": 0.0}, {"threshold": 1.0}, {"percentage": 101}, {"alerts_per_hour": 0}],
+    [
+        {"threshold": 0.0},
+        {"threshold": 1.0},
+        {"percentage": 101},
+        {"alerts_per_hour": 0},
+        {"neighbours": 0},
+    ],
     ids=str,
 )
 def test_rules_off_their_scale_are_refused(wrong: dict[str, float]) -> None:

@@ -2,7 +2,7 @@
 
 from projections.decision_index.embedding import Features
 from projections.decision_index.scoring import HOUR_MS, Rules
-from projections.decision_index.throttle import HOURS_KEPT, Throttle
+from projections.decision_index.throttle import HOURS_KEPT, HeldBack, Throttle
 
 BASE = Features("", "bea", (), "w", "chart", "c-1", "void", "ALLOW")
 RULES = Rules(alerts_per_hour=2, dedup_window_ms=60_000)
@@ -26,7 +26,7 @@ def test_an_hour_has_room_for_so_many_and_the_first_leaf_of_a_later_one_sums_up_
     assert throttle.holds
     assert throttle.release(HOUR_MS - 1) is None
     released = throttle.release(HOUR_MS)
-    assert released == (3, 2, 4, 2, 4)
+    assert released == HeldBack(3, 2, 4, 2, 4)
     assert throttle.release(2 * HOUR_MS) is None
     assert not throttle.holds
 
