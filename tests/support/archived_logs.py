@@ -35,6 +35,7 @@ __all__ = [
     "LyingBucket",
     "Segment",
     "breaks",
+    "manifest_of",
     "stored",
     "told",
 ]

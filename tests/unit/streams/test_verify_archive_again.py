@@ -148,6 +148,16 @@ async def test_change_that_the_store_tells_of_is_not_hidden_by_what_is_remembere
     assert ("archive", 4) in [(b.kind, b.index) for b in verdict.breaks]
 
 
+async def test_whatever_is_wrong_with_the_chain_everything_is_read_again(memory: Path) -> None:
+    store = Watched()
+    archive = await Archive(store).fill()
+    await again(archive, memory)
+    store.read.clear()
+    store.put_instead(segment_name(ORIGIN, 0), archive.encoded_again(0))
+    assert (await again(archive, memory)).breaks
+    assert store.read == [0, 4, 8]
+
+
 async def test_change_that_a_store_lies_about_shows_when_everything_is_read_again(
     memory: Path,
 ) -> None:

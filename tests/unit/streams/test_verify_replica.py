@@ -129,6 +129,14 @@ async def test_replica_that_lies_is_a_break(
         assert found[:1] == ([] if is_unread else [(kind, 4)])
 
 
+@pytest.mark.parametrize("level", LEVELS)
+async def test_directory_that_lies_is_a_break_at_every_level(level: str, tmp_path: Path) -> None:
+    archive = await Archive(Bucket()).fill()
+    replica = await copied(archive, Folder(tmp_path))
+    replica.put_instead(SEGMENT, archive.encoded_again(4))
+    assert (await compared(archive, replica, level))[0] == [("archive", 4)]
+
+
 async def test_lie_behind_what_a_replica_lacks_is_a_break_all_the_same() -> None:
     archive = await Archive(Bucket()).fill()
     for name, body in (
@@ -172,6 +180,10 @@ async def test_replica_of_another_history_that_was_signed_is_a_fork(level: str) 
     other = await Archive(Bucket(), forked.extend(2)).fill()
     archive = await Archive(Bucket()).fill()
     assert isinstance(other.store, Bucket)
+    found, _ = await compared(archive, other.store, level)
+    assert {kind for kind, _ in found} == {"archive", "fork"}
+    for size in (4, 8, 12):
+        other.store.put_instead(anchor_name(ORIGIN, size), None)
     found, _ = await compared(archive, other.store, level)
     assert {kind for kind, _ in found} == {"archive", "fork"}
 
