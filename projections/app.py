@@ -39,9 +39,8 @@ from schemas.alerts import AnomalyAlert
 from schemas.codec import decode_alert
 from schemas.errors import RejectedInput
 from schemas.records import Record
-from streams.app import SealingService, kafka_connection, open_deployment
+from streams.app import Deployment, SealingService, kafka_connection, open_deployment
 from streams.clock import SystemClock
-from streams.engine import Engine
 from streams.errors import AttestreamError, TransientError
 from streams.garbage import collect_rarely
 from streams.settings import Settings, load_settings, sanitised
@@ -74,7 +73,7 @@ def make_app(settings: Settings, roles: Sequence[str] = ALL_ROLES) -> faust.App:
     )
     app.hosted = _Hosted(settings, roles, health, search)
     app.boot_strategy = _Boot(app, enable_kafka=INDEX in roles)
-    _serve(app, health, SearchPages(search, lambda: app.hosted.engine, settings.own_url))
+    _serve(app, health, SearchPages(search, lambda: app.hosted.deployment, settings.own_url))
     _serve_snapshots(app, SnapshotPages(app.hosted.snapshots, SNAPSHOT_KINDS))
     if INDEX in roles:
         _announce(app, settings, health)
@@ -114,7 +113,7 @@ class _Hosted:
         self._health = health
         self._search = search
         self.snapshots = LocalSnapshots()
-        self.engine: Engine | None = None
+        self.deployment: Deployment | None = None
         self.answers: SchemaAnswers | None = None
         self.ended_by: AttestreamError | None = None
 
@@ -130,7 +129,7 @@ class _Hosted:
 
     async def _serve_roles(self) -> None:
         async with open_deployment(self._settings, self._health, SystemClock()) as deployment:
-            self.engine = deployment.engine
+            self.deployment = deployment
             self.answers = answers = schema_answers(deployment)
             services: list[Any] = []
             if SEALER in self._roles:

@@ -97,7 +97,7 @@ async def run_embedded(settings: Settings, *, once: bool) -> None:
                 await until_settled(pipeline, health)
                 return
             host, port = settings.http_host, settings.http_port
-            pages = SearchPages(search, lambda: deployment.engine, settings.own_url)
+            pages = SearchPages(search, lambda: deployment, settings.own_url)
             taking = SnapshotPages(snapshots, SNAPSHOT_KINDS)
             async with serve(host, port, health, pages, taking) as url:
                 log.info("running", origin=deployment.engine.topology.base, url=url)

@@ -13,7 +13,7 @@ from projections.schema_answers.projection import (
     LogAnswers,
     RegistryFraming,
 )
-from projections.search import LocalSearch
+from projections.search import LocalSearch, SearchedProjection
 from projections.services import RoleSpec
 from projections.snapshots.containment import LogToFit
 from projections.snapshots.keeper import SnapshotKeeper
@@ -124,7 +124,7 @@ def _index(
     keeper_of = _keepers(d, local)
     d.health.note(INDEX, what_is_published(rules))
 
-    def make(log: LogPlace) -> AnsweredProjection:
+    def make(log: LogPlace) -> SearchedProjection:
         schemas = LogAnswers(answers)
         world = DecisionIndexWorld(
             make_writer=lambda: d.engine.writer(topology.alerts, log.partition),
@@ -137,9 +137,16 @@ def _index(
             make_snapshots=keeper_of(log, "decision-index", parameters_of(rules), schemas),
         )
         index = DecisionIndex(world, log.origin)
-        search.opening("decisions", log.origin, DecisionSearch(index))
+        searched = DecisionSearch(index)
+        search.opening("decisions", log.origin, searched)
         part = (INDEX, log.audit, log.partition)
-        return AnsweredProjection(index, schemas, d.health, part)
+
+        def left() -> None:
+            # What an epoch that ended has learned stays to be searched; what stopped does not.
+            if d.trust.history.fork(log.origin) is None:
+                search.leave("decisions", log.origin, searched)
+
+        return SearchedProjection(AnsweredProjection(index, schemas, d.health, part), left)
 
     return RoleSpec(
         name=INDEX,
@@ -246,21 +253,34 @@ def _memory(d: Deployment, search: LocalSearch, answers: SchemaAnswers) -> RoleS
     from projections.memory_index.projection import MemoryIndex  # noqa: PLC0415  # as its role runs
     from projections.memory_index.search import MemorySearch  # noqa: PLC0415
 
-    topology = d.engine.topology
+    # The index of each epoch as it is or as it ended: the next one goes on with what it remembers.
+    indexes: dict[tuple[str, int], dict[int, MemoryIndex]] = {}
 
-    def make(log: LogPlace) -> AnsweredProjection:
+    def make(log: LogPlace) -> SearchedProjection:
+        epochs = indexes.setdefault((log.source, log.partition), {})
+        before = max((epoch for epoch in epochs if epoch < log.epoch), default=None)
         schemas = LogAnswers(answers)
-        index = MemoryIndex(schemas)
-        search.opening("memory", log.origin, MemorySearch(index))
+        index = epochs[log.epoch] = MemoryIndex(
+            schemas, origin=log.origin, before=None if before is None else epochs[before]
+        )
+        searched = MemorySearch(index)
+        search.opening("memory", log.origin, searched)
         part = (MEMORY, log.audit, log.partition)
-        return AnsweredProjection(index, schemas, d.health, part)
+        return SearchedProjection(
+            AnsweredProjection(index, schemas, d.health, part),
+            lambda: search.leave("memory", log.origin, searched),
+        )
+
+    def let_go(log: LogPlace) -> None:
+        indexes.pop((log.source, log.partition), None)
+        search.remove("memory", log.origin)
 
     return RoleSpec(
         name=MEMORY,
-        sources=(topology.memory,),
+        sources=(d.engine.topology.memory,),
         make=make,
         caught_up=lambda log: search.opened("memory", log.origin),
-        let_go=lambda log: search.remove("memory", log.origin),
+        let_go=let_go,
     )
 
 

@@ -8,22 +8,36 @@ nobody answers for makes the search an error, never a shorter list.
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import aiohttp
 
 from projections.api.pages import Answer
-from projections.search import LocalSearch, Question, SearchError, nearest
+from projections.search import LocalSearch, Question, SearchError, nearest, told
 from streams.engine import Engine
+from streams.epochs import epochs_of
 from streams.errors import AttestreamError
+from streams.trust import Trust
 
-__all__ = ["KINDS", "SearchPages"]
+__all__ = ["KINDS", "SearchPages", "Searched"]
 
 KINDS = {"decisions": "index", "memory": "memory"}
 """What can be searched, and the role that holds it."""
 
 BODY_CHARS_MAX = 1_000_000
 PEER_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+
+class Searched(Protocol):
+    """What of a deployment says which logs there are."""
+
+    @property
+    def engine(self) -> Engine:
+        """Its engine."""
+
+    @property
+    def trust(self) -> Trust:
+        """Its trust: where logs were forked."""
 
 
 class _Part(NamedTuple):
@@ -37,11 +51,11 @@ class SearchPages:
     """Answers `POST /v1/search/{kind}`; the body is one JSON object."""
 
     def __init__(
-        self, local: LocalSearch, engine: Callable[[], Engine | None], own_url: str
+        self, local: LocalSearch, searched: Callable[[], Searched | None], own_url: str
     ) -> None:
-        """`engine` gives None before the deployment is open."""
+        """`searched` gives None before the deployment is open."""
         self._local = local
-        self._engine = engine
+        self._searched = searched
         self._own_url = own_url
 
     async def answer(self, kind: str, body: str) -> Answer:
@@ -60,21 +74,23 @@ class SearchPages:
             return Answer(503, {"error": str(error)})
 
     async def _whole(self, question: Question, own: _Part) -> Answer:
-        engine = self._engine()
-        if engine is None:
+        searched = self._searched()
+        if searched is None:
             return Answer(503, {"error": "this worker is starting"})
-        wanted = await _logs(engine, question.kind)
-        others = await self._ask_others(engine, question) if wanted - set(own.logs) else []
+        wanted = await _logs(searched, question.kind)
+        others = (
+            await self._ask_others(searched.engine, question) if wanted - set(own.logs) else []
+        )
         failures = [answered for answered in others if isinstance(answered, str)]
         hits: list[dict[str, Any]] = []
         for part in (own, *(answered for answered in others if isinstance(answered, _Part))):
             # Two workers may hold a log for a moment, when it has just moved: one is enough.
-            hits += [hit for hit in part.hits if hit["origin"] in wanted]
+            hits += [hit for hit in part.hits if hit["log"] in wanted]
             wanted -= set(part.logs)
         if wanted:
             why = [f"no worker answers for {', '.join(sorted(wanted))}", *failures]
             return Answer(503, {"error": "; ".join(why)})
-        return Answer(200, {"hits": nearest(hits, question)})
+        return Answer(200, {"hits": told(nearest(hits, question))})
 
     async def _ask_others(self, engine: Engine, question: Question) -> list[_Part | str]:
         urls = [url for url in await engine.peers(KINDS[question.kind]) if url != self._own_url]
@@ -94,11 +110,22 @@ async def _ask(session: aiohttp.ClientSession, url: str, question: Question) -> 
         return f"{url} gave no answer: {error!r}"
 
 
-async def _logs(engine: Engine, kind: str) -> set[str]:
+async def _logs(searched: Searched, kind: str) -> set[str]:
+    """The logs whose indexes make an answer whole.
+
+    A decision of an earlier epoch is found in that epoch's index; what is remembered is carried
+    into the open one.
+    """
+    engine, history = searched.engine, searched.trust.history
     topology = engine.topology
     source = {"decisions": topology.decisions, "memory": topology.memory}[kind]
-    count = await engine.partitions(topology.audit(source))
-    return {topology.origin(source, partition) for partition in range(count)}
+    found: set[str] = set()
+    for partition in range(await engine.partitions(topology.audit(source))):
+        *ended, opened = epochs_of(history, topology, source, partition)
+        found.add(opened.log.origin)
+        if kind == "decisions":
+            found |= {e.log.origin for e in ended if e.ended is not None and e.ended.size}
+    return found
 
 
 def _question(kind: str, body: str) -> Question:

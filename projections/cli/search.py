@@ -102,14 +102,14 @@ async def _ask_worker(url: str, kind: str, query: dict[str, Any]) -> list[dict[s
 
 async def _ask_log(settings: Settings, kind: str, query: dict[str, Any]) -> list[dict[str, Any]]:
     from projections.reading import search_of_decisions, search_of_memories  # noqa: PLC0415
-    from projections.search import Question, SearchError  # noqa: PLC0415
+    from projections.search import Question, SearchError, told  # noqa: PLC0415
     from streams.app import open_engine  # noqa: PLC0415
 
     build = {"decisions": search_of_decisions, "memory": search_of_memories}[kind]
     async with open_engine(settings) as engine:
         found = await build(engine, settings)
     try:
-        return found.answer(Question(kind, query))
+        return told(found.answer(Question(kind, query)))
     except SearchError as error:
         raise SettingsError([str(error)]) from error
 

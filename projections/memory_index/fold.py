@@ -9,11 +9,12 @@ Rules, all pure functions of the log:
 - A node expires when the record time reaches its `expires_at`. Record time is the greatest
   timestamp of any leaf so far: it never goes back.
 - The first vector of a (tenant, namespace) fixes its dimension for ever.
+- A fork of the log ends nothing: the next epoch goes on with what the one before it remembers.
 
 The state holds no vectors: effects carry them to `graph`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ Space = tuple[str, str]
 
 @dataclass(slots=True)
 class Node:
-    """One memory. `leaf` sealed its content; `doomed`: deletion waits for the end of a hold."""
+    """One memory. `leaf` of `origin` sealed its content; `doomed`: deleted when its hold ends."""
 
     version: int = -1
     hold_version: int = -1
@@ -43,6 +44,7 @@ class Node:
     held: bool = False
     doomed: bool = False
     leaf: int = -1
+    origin: str = ""
     owner: str = ""
     metadata_json: str = ""
     expires_at: int | None = None
@@ -94,16 +96,30 @@ class _Expiry(NamedTuple):
 
 
 class MemoryFold:
-    """The state of one log's memories; changed in place."""
+    """The state of one partition's memories; changed in place."""
 
-    def __init__(self, schemas: SchemaLookup = BUILT_IN) -> None:
+    def __init__(self, schemas: SchemaLookup = BUILT_IN, origin: str = "") -> None:
+        """`origin`: of the log whose leaves come next."""
         self._schemas = schemas
+        self._origin = origin
         self._nodes: dict[Space, dict[str, Node]] = {}
         self._dimensions: dict[Space, int] = {}
         self._expiries: list[_Expiry] = []
         self._now = 0
         self._rejected: list[Rejected] = []
         self.tallies = MemoryTallies()
+
+    def carried(self, schemas: SchemaLookup, origin: str) -> "MemoryFold":
+        """A copy that goes on with the first leaf of the next epoch's log."""
+        fold = MemoryFold(schemas, origin)
+        fold._nodes = {
+            space: {node_id: replace(node) for node_id, node in nodes.items()}
+            for space, nodes in self._nodes.items()
+        }
+        fold._dimensions = dict(self._dimensions)
+        fold._expiries = list(self._expiries)
+        fold._now = self._now
+        return fold
 
     def node(self, space: Space, node_id: str) -> Node | None:
         """A living node."""
@@ -164,7 +180,8 @@ class MemoryFold:
             self.tallies.repeated += 1
             return []
         self._dimensions[space] = expected
-        node.version, node.alive, node.doomed, node.leaf = mutation.version, True, False, leaf
+        node.version, node.alive, node.doomed = mutation.version, True, False
+        node.leaf, node.origin = leaf, self._origin
         node.owner, node.metadata_json = mutation.owner, mutation.metadata_json
         node.expires_at = mutation.expires_at
         self.tallies.applied += 1

@@ -62,6 +62,15 @@ class NamespaceVectors:
         """All nodes, and a copy of their vectors in the same order."""
         return list(self._ids), self._matrix[: len(self._ids)].copy()
 
+    def copy(self) -> "NamespaceVectors":
+        """The same vectors apart from these; the graph is not copied, it is built anew."""
+        copied = NamespaceVectors(self._dimension)
+        copied._exact_rows = self._exact_rows
+        copied._matrix = self._matrix.copy()
+        copied._ids = list(self._ids)
+        copied._rows = dict(self._rows)
+        return copied
+
     @property
     def stale(self) -> int:
         """Vectors the graph still holds though nobody should."""

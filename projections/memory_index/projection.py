@@ -44,11 +44,12 @@ class MemoryQuery:
 
 
 class Memory(NamedTuple):
-    """A memory found, by the leaf that sealed its content."""
+    """A memory found, by the leaf of `origin` that sealed its content."""
 
     node_id: str
     similarity: float
     leaf: int
+    origin: str
     version: int
     owner: str
     metadata_json: str
@@ -56,18 +57,32 @@ class Memory(NamedTuple):
     held: bool
 
 
+Remembered = tuple[MemoryFold, dict[Space, NamespaceVectors]]
+
+
 class MemoryIndex:
-    """Remembers, finds and forgets the memories of one log."""
+    """Remembers, finds and forgets the memories of one partition, through one epoch of its log."""
 
     def __init__(
-        self, schemas: SchemaLookup = BUILT_IN, exact_components: int = EXACT_COMPONENTS
+        self,
+        schemas: SchemaLookup = BUILT_IN,
+        exact_components: int = EXACT_COMPONENTS,
+        *,
+        origin: str = "",
+        before: "MemoryIndex | None" = None,
     ) -> None:
-        """Namespaces of up to `exact_components` numbers are searched without a graph."""
+        """Namespaces of up to `exact_components` numbers are searched without a graph.
+
+        `origin`: of the log. `before`: the index of the epoch before, which has all of it.
+        """
         self._schemas = schemas
         self._exact_components = exact_components
-        self._fold = MemoryFold(schemas)
+        self._origin = origin
+        self._before = before
+        self._fold = MemoryFold(schemas, origin)
         self._vectors: dict[Space, NamespaceVectors] = {}
         self._size = 0
+        self._is_closed = False
 
     @property
     def size(self) -> int:
@@ -85,11 +100,21 @@ class MemoryIndex:
         return sum(map(len, self._vectors.values()))
 
     async def resume(self) -> Position:
-        """Begin with nothing remembered."""
-        self._fold = MemoryFold(self._schemas)
-        self._vectors = {}
+        """Begin with what the epoch before remembers, or with nothing."""
+        before = self._before
+        if before is None:
+            self._fold, self._vectors = MemoryFold(self._schemas, self._origin), {}
+        else:
+            # A copy: void records may be applied here, and this begins once more without them.
+            self._fold, self._vectors = before.carried(self._schemas, self._origin)
         self._size = 0
+        self._is_closed = False
         return Position(0, None, None)
+
+    def carried(self, schemas: SchemaLookup, origin: str) -> Remembered:
+        """A copy of all that is remembered, for the next epoch of the log."""
+        vectors = {space: held.copy() for space, held in self._vectors.items()}
+        return self._fold.carried(schemas, origin), vectors
 
     async def apply(self, batch: SealedBatch) -> None:
         """Apply one batch."""
@@ -113,9 +138,8 @@ class MemoryIndex:
                 await self._rebuild(space)
 
     async def close(self) -> None:
-        """Let go of everything."""
-        self._fold = MemoryFold(self._schemas)
-        self._vectors = {}
+        """Answer nothing any more. What is remembered stays: the next epoch may begin with it."""
+        self._is_closed = True
 
     def search(self, query: MemoryQuery) -> list[Memory]:
         """The memories nearest to a vector, the most similar first.
@@ -125,7 +149,7 @@ class MemoryIndex:
         """
         space = query.tenant, query.namespace
         vectors = self._vectors.get(space)
-        if vectors is None:
+        if vectors is None or self._is_closed:
             return []
         unit = _unit(query.vector, self._fold.dimension(space))
         accepts = None
@@ -146,6 +170,7 @@ class MemoryIndex:
             similar.node_id,
             similar.similarity,
             node.leaf,
+            node.origin,
             node.version,
             node.owner,
             node.metadata_json,

@@ -49,6 +49,8 @@ def _is_number(value: object) -> bool:
 
 def _hit(memory: Memory) -> dict[str, Any]:
     return {
+        # Where it is sealed: an epoch before the one that is open, perhaps.
+        **({"origin": memory.origin} if memory.origin else {}),
         "index": memory.leaf,
         "similarity": memory.similarity,
         "node_id": memory.node_id,

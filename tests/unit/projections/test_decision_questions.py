@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -24,13 +24,13 @@ from projections.decision_index.search import DecisionSearch, FoldedLog
 from projections.search import LocalSearch, Question, SearchError
 from schemas.alerts import AnomalyAlert
 from streams.embedded.engine import EmbeddedEngine
-from streams.engine import Engine
 from streams.ports import NewRecord
 from streams.settings import load_settings
 from streams.telemetry.health import Health
 from streams.topology import Topology
 from tests.support.decision_log import EventLog, habits
 from tests.support.sealed_log import BASE, ORIGIN, TOPIC, batches_of
+from tests.support.searched import searched
 
 RULES = Rules(threshold=0.2, warm_up=30, alerts_per_hour=3)
 VALUES = list(habits(160, seed=11, odd_share=0.1))
@@ -242,7 +242,7 @@ class OneLog:
 async def test_the_command_says_the_same_of_a_directory_and_of_a_worker(home: Path) -> None:
     local = LocalSearch()
     local.add("decisions", ORIGIN, DecisionSearch(FoldedLog(known())))
-    pages = SearchPages(local, lambda: cast("Engine", OneLog()), "")
+    pages = SearchPages(local, lambda: searched(OneLog()), "")
     async with serve("127.0.0.1", 0, Health(), pages) as url:
         worker = {**environment(home), "ATTESTREAM_URL": url}
         asked = await asyncio.to_thread(ask, worker, "--json")

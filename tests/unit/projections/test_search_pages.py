@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,10 +14,11 @@ from projections.api.search import SearchPages
 from projections.api.server import serve
 from projections.cli.main import main
 from projections.search import LocalSearch, Question
-from streams.engine import Engine
+from streams.audit.operations import EpochForked
 from streams.errors import TransientError
 from streams.telemetry.health import Health
 from streams.topology import Topology
+from tests.support.searched import searched
 
 LOGS = 3
 NOBODY = "http://127.0.0.1:9"
@@ -55,7 +56,7 @@ def worker(cluster: Cluster | None, logs: Sequence[int], own_url: str = "") -> S
     local = LocalSearch()
     for number in logs:
         local.add("decisions", TOPOLOGY.origin("d", number), Index(number / 10))
-    return SearchPages(local, lambda: cast("Engine | None", cluster), own_url)
+    return SearchPages(local, lambda: searched(cluster), own_url)
 
 
 @asynccontextmanager
@@ -105,7 +106,7 @@ async def test_a_log_nobody_holds_makes_it_an_error() -> None:
 
 async def test_an_index_that_still_reads_its_log_answers_nothing() -> None:
     local = LocalSearch()
-    pages = SearchPages(local, lambda: cast("Engine", Cluster()), "")
+    pages = SearchPages(local, lambda: searched(Cluster()), "")
     for number in range(LOGS):
         local.opening("decisions", TOPOLOGY.origin("d", number), Index(number / 10))
     assert (await pages.answer("decisions", "{}")).status == 503
@@ -165,3 +166,24 @@ async def test_what_is_no_question_is_refused(body: str) -> None:
 
 async def test_what_cannot_be_searched_is_not_found() -> None:
     assert (await worker(Cluster(), [0]).answer("alerts", "{}")).status == 404
+
+
+async def test_an_answer_without_the_open_epoch_of_a_log_is_not_whole() -> None:
+    fork = EpochForked(
+        origin=TOPOLOGY.origin("d", 1),
+        size=5,
+        root=bytes(32),
+        epoch=1,
+        cluster_id="c",
+        topic_id="t",
+        offset=7,
+    )
+    local = LocalSearch()
+    pages = SearchPages(local, lambda: searched(Cluster(), [fork]), "")
+    for number in range(LOGS):
+        local.add("decisions", TOPOLOGY.origin("d", number), Index(number / 10))
+    answer = await pages.answer("decisions", "{}")
+    assert (answer.status, answer.body["error"]) == (503, "no worker answers for o/d/1/e1")
+    local.add("decisions", TOPOLOGY.origin("d", 1, 1), Index(0.15))
+    # What an epoch that ended has learned is searched beside it.
+    assert similarities(await pages.answer("decisions", "{}")) == [0.2, 0.15, 0.1, 0.0]
