@@ -140,7 +140,7 @@ async def open_deployment(
             async with (
                 open_anchors(settings, objects) as anchors,
                 open_key_ring(settings, clock) as ring,
-                following(settings, engine, ring, health) as trust,
+                following(settings, engine, ring, health, anchors) as trust,
             ):
                 yield Deployment(
                     settings=settings,

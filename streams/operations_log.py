@@ -16,6 +16,7 @@ for everybody else once the next epoch holds it.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from streams.audit.note import MalformedError, TrustedKeys, Vkey
 from streams.audit.operations import EpochForked, Operation, open_operation
 from streams.audit.trail import Trail
 from streams.audit.trust import SealedOrder, TrustHistory, opened_operations, without_void
-from streams.errors import BreakError, TransientError
+from streams.errors import BreakError, SettingsError, TransientError
 from streams.history import pages, read_range
 from streams.ports import PartitionReader, Signer
 from streams.trust import Trust, current_signers
@@ -43,11 +44,16 @@ async def _no_epochs(_number: int) -> None:
     return None
 
 
+async def _unanchored(_origin: str) -> int:
+    return 0
+
+
 class OperationsSource(NamedTuple):
     """Where orders are read: the audit partition of the operations, and whose notes count.
 
     Of `operator` those keys count that are named as the operator of `base`. `open_epoch` gives
-    reader and origin of a later epoch of the log, None while there is none.
+    reader and origin of a later epoch of the log, None while there is none. `anchored` tells the
+    largest size that is anchored of an origin, whoever signed it; 0 where nobody can tell.
     """
 
     reader: PartitionReader
@@ -55,6 +61,7 @@ class OperationsSource(NamedTuple):
     base: str
     operator: TrustedKeys
     open_epoch: OpenEpoch = _no_epochs
+    anchored: Callable[[str], Awaitable[int]] = _unanchored
 
 
 class UnverifiedOrdersError(TransientError):
@@ -108,14 +115,35 @@ class SealedTrust:
         self._history = TrustHistory(given)
         self._epochs = [_Epoch(source.reader, source.origin)]
         self._reading = asyncio.Lock()
+        self._anchored: dict[str, int] = {}
 
     @property
     def history(self) -> TrustHistory:
         """As of the last reading."""
         return self._history
 
+    @property
+    def lacking(self) -> str:
+        """What is known to lack of the orders, in a sentence; empty where nothing is."""
+        for epoch in self._epochs:
+            size, anchored = epoch.read.size, self._anchored.get(epoch.origin, 0)
+            if size < anchored and self._history.fork(epoch.origin) is None:
+                return (
+                    f"{epoch.origin} is anchored up to size {anchored} and holds {size}: orders "
+                    "that add and retire keys are missing; restore its audit topic"
+                )
+        return ""
+
     def signers(self, origin: str) -> Sequence[Signer]:
-        """Every one held whose key was given or added, and not retired. Raises SettingsError."""
+        """Every one held whose key was given or added, and not retired.
+
+        Raises:
+            SettingsError: none; or orders are missing, and what is signed is not the log of the
+                orders itself, which a sealer may yet restore.
+        """
+        own = parse_log_name(self._source.origin)[:3]
+        if (why := self.lacking) and parse_log_name(origin)[:3] != own:
+            raise SettingsError([why])
         return current_signers(self._history, self._held(), origin)
 
     async def refresh(self) -> TrustHistory:
@@ -128,6 +156,7 @@ class SealedTrust:
         """
         async with self._reading:
             failures = [(epoch, why) async for epoch, why in self._read_all() if why]
+            await self._ask_anchors()
         for epoch, failure in failures:
             # A log that was forked fails behind its fork, where nobody needs it.
             if not self._is_read_to_its_fork(epoch):
@@ -149,6 +178,14 @@ class SealedTrust:
                 yield epoch, error
             else:
                 yield epoch, None
+
+    async def _ask_anchors(self) -> None:
+        """Once an epoch: nothing that is anchored later can be missing from what was read."""
+        for epoch in self._epochs:
+            if epoch.origin not in self._anchored:
+                # While the anchors are away nothing is sealed, and they are asked for again.
+                with suppress(TransientError):
+                    self._anchored[epoch.origin] = await self._source.anchored(epoch.origin)
 
     async def _read_on(self, epoch: _Epoch) -> None:
         reader, read = epoch.reader, epoch.read

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from streams.anchors import AnchorStore
 from streams.audit.note import TrustedKeys, Vkey
 from streams.audit.operations import operator_name
 from streams.clock import SystemClock
@@ -73,11 +74,16 @@ def operator_keys(settings: Settings, base: str) -> TrustedKeys | None:
 
 @asynccontextmanager
 async def following(
-    settings: Settings, engine: Engine, ring: KeyRing, health: Health | None = None
+    settings: Settings,
+    engine: Engine,
+    ring: KeyRing,
+    health: Health | None = None,
+    anchors: AnchorStore | None = None,
 ) -> AsyncIterator[Trust]:
     """Trust that is read once before anything is done with it, and then kept up to date.
 
-    `health` is told where it is not.
+    `health` is told where it is not. With `anchors` nothing is signed while orders are missing
+    that were anchored once.
 
     Raises:
         SettingsError: as `operator_keys`.
@@ -88,7 +94,7 @@ async def following(
         yield GivenTrust([ring.first], base)
         return
     given = trusted_keys(ring.first, base).vkeys
-    async with sealed_trust(settings, engine, given, ring) as trust:
+    async with sealed_trust(settings, engine, given, ring, anchors) as trust:
         task = asyncio.create_task(_follow(trust, ring, health or Health()))
         try:
             yield trust
@@ -98,7 +104,11 @@ async def following(
 
 @asynccontextmanager
 async def sealed_trust(
-    settings: Settings, engine: Engine, given: Sequence[Vkey], ring: KeyRing | None = None
+    settings: Settings,
+    engine: Engine,
+    given: Sequence[Vkey],
+    ring: KeyRing | None = None,
+    anchors: AnchorStore | None = None,
 ) -> AsyncIterator[SealedTrust]:
     """What the operator's sealed orders come to now, read once.
 
@@ -130,7 +140,12 @@ async def sealed_trust(
             looked = loop.time()
             return None
 
-        source = OperationsSource(*opened(0), topology.base, operator, open_epoch)
+        async def anchored(origin: str) -> int:
+            newest = await anchors.newest(origin, None) if anchors is not None else None
+            return 0 if newest is None else newest.size
+
+        first = opened(0)
+        source = OperationsSource(*first, topology.base, operator, open_epoch, anchored)
         trust = SealedTrust(source, given, ring.held if ring else tuple)
         with suppress(UnverifiedOrdersError):
             await trust.refresh()
@@ -200,6 +215,7 @@ async def _follow(trust: SealedTrust, ring: KeyRing, health: Health) -> NoReturn
             await trust.refresh()
         except TransientError as error:
             problems.append(str(error))
+        problems += [trust.lacking] if trust.lacking else []
         why = "; ".join(problems)
         health.agent("operator's-orders", why)
         if why and why != told:

@@ -118,8 +118,10 @@ async def _fork(at: Operating, found: _Found, *, yes: bool) -> None:
     for line in _told(found):
         click.echo(line, err=True)
     if confirmed(found.order, yes=yes):
-        # Before the order, so that whoever follows it finds the topic.
-        await at.engine.open_epoch(found.log.source, found.order.epoch)
+        # Before the order, so that whoever follows it finds the topic; and workers take part in
+        # the division of the first one, so that it has to be there, if only empty.
+        for epoch in (0, found.order.epoch):
+            await at.engine.open_epoch(found.log.source, epoch)
         await at.send(found.order)
         click.echo(
             f"sent; {found.order.opens} begins once the order is sealed, unless another fork of "

@@ -82,6 +82,7 @@ async def rooted(trust: Trust, logs: RootLogs) -> Trust:
         has_roster=bool(roster.origins),
         manifests={origin: digests for origin, digests in manifests.items() if digests},
         forks={origin: fork for origin, fork in forks.items() if fork is not None},
+        has_orders=bool(history.operations),
     )
 
 

@@ -47,6 +47,7 @@ class Trust:
         manifests: by the roster, SHA-256 of archive manifests of each log.
         may_lag: the source may end before `heads`, as an archive does.
         forks: the operator's forks, by the origin each of them ended.
+        has_orders: whether the operator's orders were there to be read.
     """
 
     keys: TrustedKeys | None = None
@@ -56,6 +57,7 @@ class Trust:
     beside: tuple[CheckpointText, ...] = ()
     manifests: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
     forks: Mapping[str, EpochForked] = field(default_factory=dict)
+    has_orders: bool = False
     may_lag: bool = False
 
     @property

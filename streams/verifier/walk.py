@@ -168,6 +168,7 @@ class LogWalk:
         """End the walk: nothing follows."""
         trail = self._trail
         trail.finish()
+        self._require_opened(trail.origin)
         ended = bool(self._breaks) or self._is_void
         size, root = self._good if ended else (trail.size, trail.root)
         verdict = LogVerdict(
@@ -183,6 +184,13 @@ class LogWalk:
             note="" if ended or trail.newest is None else trail.newest.note,
         )
         return verdict.ended_by(self._trust.forks.get(trail.origin or ""))
+
+    def _require_opened(self, origin: str | None) -> None:
+        """A later epoch is one by the operator's order alone: whoever signs logs opens none."""
+        if not (origin and self._trust.has_orders and parse_log_name(origin).epoch):
+            return
+        if self._trail.checkpoints and self._trust.begins_at(origin) is None:
+            self.note(BreakError("sequence", 0, "no order of the operator opened this epoch"))
 
     def _may_lag(self, size: int) -> bool:
         """Whether no more than sealed heads say that the log is longer, and it may lag them."""

@@ -321,3 +321,22 @@ async def test_its_sealer_takes_a_fork_of_its_own_log_as_it_is_sent() -> None:
     sent.rows.append(Record(3, 1, None, signed_order(FORK)))
     assert (await own.refresh()).forks(ORIGIN) == (FORK,)
     assert sealed.history.forks(ORIGIN) == ()
+
+
+async def test_nothing_is_signed_while_orders_lack_that_were_anchored_once() -> None:
+    """The audit topic was emptied, and with it a retirement: its own sealer may restore it."""
+    old = signer("test")
+    log, whole = OperationsPartition(), OperationsPartition().send(added(NEW)).seal(OLD)
+
+    async def anchored(_origin: str) -> int:
+        return 1
+
+    source = log.source()._replace(anchored=anchored)
+    trust = SealedTrust(source, [OLD.vkey()], lambda: [old])
+    await trust.refresh()
+    with pytest.raises(SettingsError, match="orders that add and retire keys are missing"):
+        trust.signers(LOG)
+    assert trust.signers(ORIGIN) == [old]
+    log.rows, log._offset = whole.rows, whole._offset
+    await trust.refresh()
+    assert (trust.lacking, trust.signers(LOG)) == ("", [old])

@@ -273,3 +273,11 @@ def test_nothing_is_void_that_an_anchor_of_the_caller_covers(home: Home) -> None
     home.old = OLD.rows[:11]
     status, logs = home.told(*seen)
     assert (status, breaks(logs[ORIGIN])) == (24, [("shorter_than_anchor", 8)])
+
+
+def test_an_epoch_that_no_order_opened_is_no_log(home: Home) -> None:
+    """Whoever holds the key of the logs can sign one; only the operator opens it."""
+    home.orders = [ADDED]
+    status, logs = home.told()
+    assert (status, breaks(logs[NEXT])) == (21, [("sequence", 0)])
+    assert breaks(logs[ORIGIN]) == []
