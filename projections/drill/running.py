@@ -136,11 +136,13 @@ async def _state(
         replay.sources.keys, locked=False, now=datetime.fromtimestamp(now_ms / 1000, UTC)
     )
     chain = await read_chain(store, held, terms, faults.append)
-    # What the manifests speak of is picked from; what is listed beside them is no evidence.
+    # What the manifests speak of is picked from; what is listed beside them is no evidence, nor is
+    # what lies behind the end that the operator gave the log.
+    ended = replay.sources.trust.void_from(origin)
     candidates = [
         Candidate(origin, link.first, link.kept.size)
         for link in chain.links
-        if link.kept is not None and link.sha256
+        if link.kept is not None and link.sha256 and (ended is None or link.first < ended)
     ]
     size, root = max(chain.closings.items(), default=(0, bytes(32)))
     state = LogState(
@@ -152,7 +154,11 @@ async def _state(
         segment_bytes=sum(candidate.segment_bytes for candidate in candidates),
         newest_age_s=await _newest_age(store, held, chain, now_ms),
         unarchived=await _unarchived(replay, origin, size),
-        faults=tuple(f"{fault.kind} at {fault.index}: {fault.detail}" for fault in faults),
+        faults=tuple(
+            f"{fault.kind} at {fault.index}: {fault.detail}"
+            for fault in faults
+            if ended is None or fault.index < ended
+        ),
     )
     return state, candidates
 
@@ -190,7 +196,10 @@ async def _unarchived(replay: Replay, origin: str, size: int) -> int | None:
             await reader.close()
     except (TransientError, SettingsError):
         return None
-    return max(newest.size - size, 0) if newest else None
+    if newest is None:
+        return None
+    ended = replay.sources.trust.void_from(origin)
+    return max((newest.size if ended is None else min(newest.size, ended)) - size, 0)
 
 
 def _time(ms: int) -> str:

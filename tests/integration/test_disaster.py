@@ -60,12 +60,27 @@ def given_operator(at: Deployment) -> Path:
 def live_before_the_disaster(at: Deployment, operator: Path) -> None:
     worker = at.start_worker("sealer,archive,index")
     (vkey,) = at.run("keys", "show").stdout.splitlines()
+    (at.folder / "log.vkey").write_text(vkey)
     wait_until(worker.ready, 60, "the worker is not ready")
     at.run("keys", "add", vkey, "--yes", "--operator-key", str(operator))
     send(at, 0, BEFORE)
     wait_until(lambda: at.archived(at.decisions) == BEFORE, 90, "not everything was archived")
     wait_until(lambda: at.archived(at.operations) >= 1, 30, "the orders were not archived")
+    stage(at)
     worker.end(signal.SIGKILL)
+
+
+def stage(at: Deployment) -> None:
+    """A copy under another prefix of the same cluster, from the log and from the archive."""
+    for source in ("log", "archive"):
+        place = ("--from", source, "--prefix", f"staging-{source}.")
+        done = lines(at, "replay", "run", *place, "--json")
+        assert sum(log["size"] for log in done if f"/{at.decisions}/" in log["origin"]) == BEFORE
+        checked = lines(at, "replay", "check", *place, "--json")
+        assert [problem for log in checked for problem in log["problems"]] == []
+        assert len([log for log in checked if log["index"]]) == 2
+        # Beside a staging topic no operations are looked for: the log's own key is given.
+        check_intact(at, f"staging-{source}.{at.audit(at.decisions)}", "log.vkey")
 
 
 def rebuild(at: Deployment, operator: Path) -> None:
@@ -117,14 +132,13 @@ def archived_e1(at: Deployment) -> int:
     return sum(max(sizes, default=0) for sizes in notes)
 
 
-def check_intact(at: Deployment, topic: str) -> None:
-    verdict = verified(at, f"kafka://{at.bootstrap}/{topic}")
+def check_intact(at: Deployment, topic: str, keys: str = "operator.vkey") -> None:
+    verdict = verified(at, f"kafka://{at.bootstrap}/{topic}", keys)
     assert verdict["verdict"] == "intact", verdict
 
 
-def verified(at: Deployment, source: str) -> dict[str, Any]:
-    keys = ("--keys", str(at.folder / "operator.vkey"))
-    done = at.run("verify", source, *keys, "--json", check=False)
+def verified(at: Deployment, source: str, keys: str = "operator.vkey") -> dict[str, Any]:
+    done = at.run("verify", source, "--keys", str(at.folder / keys), "--json", check=False)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
