@@ -12,6 +12,7 @@ from tests.contract.engines import EngineUnderTest
 RECORDS = [Record(0, 1_700_000_000_000 + n, b"k", b"%d" % n) for n in range(10)]
 FIRST = Posted(3, 3, bytes(range(32)))
 SECOND = Posted(2**40, 2**40 - 1, b"\xff" * 32)
+OF_AN_EPOCH = Posted(0, 0, bytes(32), epoch=3)
 
 
 async def values(source: SourcePartition, offset: int = 0) -> list[bytes | None]:
@@ -36,7 +37,7 @@ async def test_nothing_is_posted_at_first(engine: EngineUnderTest) -> None:
 
 async def test_what_was_posted_last_is_what_is_posted(engine: EngineUnderTest) -> None:
     source = await engine.own(await engine.topic())
-    for posted in (FIRST, FIRST, SECOND):
+    for posted in (FIRST, FIRST, SECOND, OF_AN_EPOCH):
         await source.post(posted)
         assert await source.posted() == posted
 

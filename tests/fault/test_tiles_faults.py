@@ -6,14 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from projections.tiles.projection import PublishRules, TilesProjection
+from projections.tiles.projection import PublishRules, TilesProjection, TilesWorld
 from projections.tiles.store import TileStore
+from streams.clock import SystemClock
 from streams.errors import BreakError, RollbackError
 from streams.objects import DirectoryObjectStore
 from tests.support.faulty_objects import FATES, Fate, FaultyObjects
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.sealed_log import KEYS, ORIGIN, SealedLog, batches_of
-from tests.support.static_logs import PREFIX, check_tiles, entries, run_tiler, static_files, tiler
+from tests.support.static_logs import (
+    PREFIX,
+    RowsReader,
+    check_tiles,
+    entries,
+    run_tiler,
+    static_files,
+    tiler,
+)
 
 OFTEN = PublishRules(records_max=1, held_max=1)
 LENGTHS = (3, 250, 10, 249, 1, 90, 20)
@@ -217,6 +226,22 @@ async def test_a_log_that_lost_what_is_published_stops_its_writer() -> None:
     shorter = grown(LENGTHS[:-1])
     with pytest.raises(RollbackError, match="ends before record 622"):
         await tiler(objects, shorter).resume()
+
+
+async def test_what_was_published_behind_a_fork_does_not_hold_up_its_writer() -> None:
+    """The log lost it, and the operator accepted what is left: the writer has all of that."""
+    objects, log = MemoryObjectStore(), grown()
+    await run_tiler(objects, log, OFTEN)
+    shorter = grown(LENGTHS[:-1])
+    world = TilesWorld(
+        objects=objects,
+        keys=KEYS,
+        clock=SystemClock(),
+        open_reader=lambda: RowsReader(shorter.rows),
+        ended_at=lambda: shorter.size,
+    )
+    position = await TilesProjection(world, ORIGIN).resume()
+    assert (position.index, position.offset) == (log.size, None)
 
 
 @pytest.mark.parametrize(

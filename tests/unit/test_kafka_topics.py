@@ -25,6 +25,17 @@ def declared(partitions: int | None = None, replication: int | None = None) -> l
     return declared_topics(TOPOLOGY, TopicOptions(partitions, replication))
 
 
+def test_topics_of_epochs_are_declared_as_the_first_ones() -> None:
+    epochs = {
+        topic.name: topic
+        for topic in declared_topics(TOPOLOGY, TopicOptions(), {"authz.decisions": 2})
+    }
+    first = epochs["p.audit.authz.decisions"]
+    for name in ("p.audit.authz.decisions.e1", "p.audit.authz.decisions.e2"):
+        assert epochs[name] == first._replace(name=name)
+    assert len(epochs) == len(declared()) + 2
+
+
 def as_planned(brokers: int = 1, **options: int) -> dict[str, ActualTopic]:
     """A cluster on which a first plan was carried out."""
     return {

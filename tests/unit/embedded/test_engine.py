@@ -11,6 +11,7 @@ from streams.embedded.database import EmbeddedDatabase
 from streams.embedded.engine import EmbeddedEngine
 from streams.embedded.history import list_audit_partitions
 from streams.engine import Engine, PartitionName
+from streams.epochs import logs_there
 from streams.errors import NotOwnerError, SettingsError
 from streams.ports import NewRecord, Posted
 from streams.settings import Settings, load_settings
@@ -64,6 +65,23 @@ async def test_every_topic_is_there_from_the_start(
     assert await face.partitions("absent") == 0
     audits = sorted((f"audit.{source}", 0) for source in face.topology.sources)
     assert list_audit_partitions(settings.home) == audits
+
+
+async def test_an_epoch_has_the_partitions_of_its_source_also_later(
+    engine: EmbeddedEngine, settings: Settings
+) -> None:
+    for _ in range(2):  # once is enough
+        await engine.open_epoch(SOURCES[0], 1)
+    assert await engine.partitions(f"audit.{SOURCES[0]}.e1") == 1
+    await engine._database.ensure_topic(SOURCES[0], 3)
+    again = await EmbeddedEngine.open(settings, create=False)
+    assert await again.partitions(f"audit.{SOURCES[0]}.e1") == 3
+    logs = [log async for log in logs_there(again) if log.source == SOURCES[0]]
+    assert [(log.partition, log.epoch) for log in logs] == [
+        (n, e) for e in (0, 1) for n in range(3)
+    ]
+    assert all(again.topology.log_of(log.audit, log.partition) == log for log in logs)
+    await again.close()
 
 
 async def test_a_home_opens_again_as_it_was(engine: EmbeddedEngine, settings: Settings) -> None:
