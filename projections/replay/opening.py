@@ -113,6 +113,8 @@ class Replay:
         place, name = self.place, parse_log_name(origin)
         audit = self.sources.audit(name)
         plan = await self.plan(origin)
+        if plan.begin > plan.size:
+            raise SourceUnreadableError("; ".join(plan.missing))
         staging = StagingLog(
             lambda: place.reader(audit, name.partition),
             lambda: place.writer(audit, name.partition),

@@ -94,6 +94,8 @@ def test_a_copy_of_a_part_is_checked_from_where_it_begins(home: Path) -> None:
     result = typed("check", *place, "--no-index", "--json")
     assert result.exit_code == 0
     (checked,) = told(result)
+    beyond = typed("run", "--log", ORIGIN, "--into", str(home / "beyond"), "--index", "99")
+    assert (beyond.exit_code, "was asked for" in beyond.output) == (3, True)
     assert checked["first"] == 9
     assert checked["records"] == LOG.size - 9
 
