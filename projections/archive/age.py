@@ -18,6 +18,7 @@ from schemas.errors import DecodeError
 from schemas.records import AuditRecord, Record
 from streams.errors import AttestreamError, NotOwnerError
 from streams.ports import Clock, PartitionReader, Posted, SourcePartition
+from streams.tasks import any_of
 from streams.telemetry.logs import get_log
 from streams.telemetry.metrics import ARCHIVE_OLDEST
 from streams.topology import LogPlace
@@ -59,10 +60,13 @@ class UnarchivedAge:
         self._oldest: Record | None = None
         self._since_ms: int | None = None
         self._said = ""
+        self._news = asyncio.Event()
 
     def archived(self, reached: Posted) -> None:
         """Everything below this position of the log is archived."""
         self._reached = reached
+        # Posted at once: the process may end any moment.
+        self._news.set()
 
     def seconds(self) -> float:
         """The age, 0 where everything is archived."""
@@ -84,7 +88,8 @@ class UnarchivedAge:
                 except (AttestreamError, DecodeError) as error:
                     # What is known goes on ageing. Whatever it is, the archiver meets it too.
                     self._say(error)
-                await asyncio.sleep(PERIOD_S)
+                await any_of(self._news, set(), PERIOD_S)
+                self._news.clear()
         finally:
             await reader.close()
             if place is not None:

@@ -74,9 +74,10 @@ async def _versions(store: ObjectStore, prefix: str) -> AsyncIterator[dict[str, 
 def _line(listed: dict[str, Any]) -> str:
     if listed["deleted"]:
         return f"{listed['name']}  delete marker {listed['version']}"
-    lock = listed["lock"] or "not locked, retained"
+    lock = "not locked"
+    if listed["retain_until"]:
+        lock = f"{listed['lock'] or 'not locked, retained'} until {listed['retain_until']}"
     held = "held  " if listed["legal_hold"] else ""
     return (
-        f"{listed['name']}  {listed['bytes']:,} bytes  {lock} until {listed['retain_until']}  "
-        f"{held}version {listed['version']}"
+        f"{listed['name']}  {listed['bytes']:,} bytes  {lock}  {held}version {listed['version']}"
     )

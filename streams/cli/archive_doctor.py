@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 RECEIPT = "archive-canary.json"
+HEADING = "check verdict    what the bucket promises: what it keeps"
 
 
 @click.command()
@@ -53,6 +54,8 @@ def doctor(*, as_json: bool, scratch_bucket: str | None, state: Path | None) -> 
     """
     settings = load_settings(os.environ)
     report = asyncio.run(_probe(settings, scratch_bucket, state or settings.home / RECEIPT))
+    if not as_json:
+        click.echo(HEADING)
     for finding in report.findings:
         click.echo(json.dumps(finding.as_json()) if as_json else _row(finding))
     if not as_json:
@@ -111,11 +114,11 @@ def _remember(state: Path, left: "Receipt") -> None:
 
 
 def _row(finding: "Finding") -> str:
-    row = f"{finding.check:<4} {finding.verdict:<12} {finding.promise}: {finding.found}"
+    row = f"{finding.check:<5} {finding.verdict:<12}{finding.promise}: {finding.found}"
     if finding.verdict != "broken":
         return row
     why = "needed" if finding.needed else "not needed by the archive"
-    return f"{row}\n{'':17} expected {finding.expected}; {why}"
+    return f"{row}\n{'':18}expected {finding.expected}; {why}"
 
 
 def _summary(report: "Report") -> str:
