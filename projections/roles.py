@@ -80,6 +80,7 @@ def schema_answers(d: Deployment) -> SchemaAnswers:
             keys=d.keys,
             clock=d.clock,
             open_registry=registry_opener(d.settings),
+            history=lambda: d.trust.history,
         )
     )
 

@@ -5,6 +5,7 @@ may be slow, gone, replaced, or changed by hand. So its first answer about a ref
 to `attestream.operations` as a `SchemaAnswer`; what is sealed there first counts, in every process
 and every rebuild, whatever the registry says later.
 
-`fold` decides which references of a log may be asked about, `sealed` follows what is recorded,
-`answers` asks and records, `projection` has a batch's answers at hand before it is applied.
+`fold` decides which references of a log may be asked about, `sealed` follows what one log of
+operations records, `recorded` what all of its epochs do, `answers` asks and records, `projection`
+has a batch's answers at hand before it is applied.
 """

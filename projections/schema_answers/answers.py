@@ -6,10 +6,10 @@ registry is never an answer: it is waited for.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from projections.schema_answers.sealed import SealedAnswers
+from projections.schema_answers.recorded import RecordedAnswers
 from schemas.codec import BUILT_IN, WriterSchema, encode_schema_answer
 from schemas.framing import ReferenceKind, SchemaReference
 from schemas.record_types import RECORD_TYPES
@@ -17,9 +17,10 @@ from schemas.records import Record
 from schemas.references import reference_of
 from schemas.schema_answers import SchemaAnswer, naming_of
 from streams.audit.note import TrustedKeys
+from streams.audit.trust import TrustHistory
 from streams.engine import Engine
 from streams.errors import AttestreamError, SettingsError, TransientError
-from streams.ports import Clock, NewRecord, PartitionReader
+from streams.ports import Clock, NewRecord
 from streams.registry.opening import OpenRegistry
 from streams.registry.port import SchemaRegistry
 from streams.telemetry import metrics
@@ -38,13 +39,15 @@ class AnswersWorld:
     """What answers are read from and recorded to.
 
     `keys`: whose signatures the operations log bears; None checks none. `open_registry`: None
-    asks nobody, and only what is recorded counts.
+    asks nobody, and only what is recorded counts. `history`: where that log was forked; None
+    reads all there is of every epoch.
     """
 
     engine: Engine
     keys: TrustedKeys | None
     clock: Clock
     open_registry: OpenRegistry | None = None
+    history: Callable[[], TrustHistory] | None = None
 
 
 class SchemaAnswers:
@@ -53,8 +56,7 @@ class SchemaAnswers:
     def __init__(self, world: AnswersWorld) -> None:
         self._world = world
         self._topic = world.engine.topology.operations
-        self._origin = world.engine.topology.origin(self._topic, 0)
-        self._sealed = SealedAnswers(self._origin, world.keys)
+        self._sealed = RecordedAnswers(world.engine, world.keys, world.history)
         self._recorded: set[SchemaReference] = set()
         self._lock = asyncio.Lock()
 
@@ -62,7 +64,7 @@ class SchemaAnswers:
         """A schema that is built in, or that a sealed answer has."""
         if reference.kind is ReferenceKind.FINGERPRINT:
             return BUILT_IN.find(reference)
-        return self._sealed.answers.get(reference)
+        return self._sealed.find(reference)
 
     async def learn(self, records: Iterable[Record]) -> None:
         """Make known what is recorded about the schemas of records; nobody is asked.
@@ -107,33 +109,22 @@ class SchemaAnswers:
         return number
 
     async def _follow(self) -> None:
-        async with self._lock:
-            reader = self._reader()
-            try:
-                await self._sealed.follow(reader)
-            finally:
-                await reader.close()
+        async with self._lock, self._sealed.reading():
+            await self._sealed.follow()
 
     async def _know(
         self, references: Collection[SchemaReference], open_registry: OpenRegistry | None
     ) -> None:
         if not self._missing(references):
             return
-        async with self._lock:
-            reader = self._reader()
-            try:
-                await self._sealed.follow(reader)
-                missing = self._missing(references)
-                if missing and open_registry is not None:
-                    await self._learn(missing, open_registry, reader)
-            finally:
-                await reader.close()
+        async with self._lock, self._sealed.reading():
+            await self._sealed.follow()
+            missing = self._missing(references)
+            if missing and open_registry is not None:
+                await self._learn(missing, open_registry)
 
     async def _learn(
-        self,
-        missing: Collection[SchemaReference],
-        open_registry: OpenRegistry,
-        reader: PartitionReader,
+        self, missing: Collection[SchemaReference], open_registry: OpenRegistry
     ) -> None:
         failure: AttestreamError | None = None
         new = [reference for reference in missing if reference not in self._recorded]
@@ -142,7 +133,7 @@ class SchemaAnswers:
                 answers, failure = await self._asked(registry, new)
             # A crash here loses the answers: they are asked for again.
             await self._record(answers)
-        await self._until_sealed([r for r in missing if r in self._recorded], reader)
+        await self._until_sealed([r for r in missing if r in self._recorded])
         if failure is not None:
             raise failure
 
@@ -183,23 +174,17 @@ class SchemaAnswers:
             metrics.SCHEMA_ANSWERS.labels(usable).inc()
             log.info("schema answer recorded", about=str(answer.about), usable=usable)
 
-    async def _until_sealed(
-        self, references: Collection[SchemaReference], reader: PartitionReader
-    ) -> None:
+    async def _until_sealed(self, references: Collection[SchemaReference]) -> None:
         deadline = self._world.clock.monotonic() + SEALED_S
         while missing := self._missing(references):
             if self._world.clock.monotonic() >= deadline:
                 raise TransientError(
                     f"the answer about {missing[0]} is recorded and not sealed yet in "
-                    f"{self._origin}"
+                    f"{self._sealed.origin}"
                 )
             await asyncio.sleep(POLL_S)
-            await self._sealed.follow(reader)
+            await self._sealed.follow()
         self._recorded.difference_update(references)
 
     def _missing(self, references: Collection[SchemaReference]) -> list[SchemaReference]:
-        return [r for r in references if r not in self._sealed.answers]
-
-    def _reader(self) -> PartitionReader:
-        topology = self._world.engine.topology
-        return self._world.engine.reader(topology.audit(self._topic), 0)
+        return [r for r in references if r not in self._sealed]

@@ -37,10 +37,15 @@ class SealedAnswers:
     records; `fold` bounds how many there can be.
     """
 
-    def __init__(self, origin: str, keys: TrustedKeys | None) -> None:
-        """Without `keys` no signature is checked: enough to show what was published."""
+    def __init__(self, origin: str, keys: TrustedKeys | None, end: int | None = None) -> None:
+        """Without `keys` no signature is checked: enough to show what was published.
+
+        `end`: the size at which the log was forked; nothing behind it is read.
+        """
         self._origin = origin
         self._keys = keys
+        self._end = end
+        self._size = 0
         self._answers: dict[SchemaReference, WriterSchema | None] = {}
         self._ids: dict[bytes, int] = {}
         self._walk = self._begin()
@@ -62,19 +67,32 @@ class SealedAnswers:
             TransientError: no answer, the log ends earlier now, or what was appended is no good
                 history: its sealer and its archive stop and page for that.
         """
+        if self._is_ended:
+            return
         bounds = await reader.bounds()
         offset = bounds.start if self._offset is None else self._offset
-        while offset < bounds.end:
+        while offset < bounds.end and not self._is_ended:
             fetched = await read_page(reader, offset, bounds.end, most=PAGE_RECORDS)
             try:
-                batches = self._walk.feed(fetched.records)
+                self._take_all(fetched.records)
             except BreakError as error:
-                self._walk, self._offset = self._begin(), None
+                self._walk, self._offset, self._size = self._begin(), None, 0
                 raise TransientError(f"{self._origin} does not verify: {error}") from error
             offset = self._offset = fetched.next_offset
-            for batch in batches:
-                self._take(batch)
             await asyncio.sleep(0)
+
+    @property
+    def _is_ended(self) -> bool:
+        return self._end is not None and self._size >= self._end
+
+    def _take_all(self, records: list[Record]) -> None:
+        """Raises BreakError, with what came before it taken."""
+        for batch in self._walk.feed(records):
+            if self._end is None or batch.size <= self._end:
+                self._take(batch)
+            self._size = batch.size
+            if self._is_ended:
+                return
 
     def _begin(self) -> SealedWalk:
         return SealedWalk(self._origin, Trail(self._origin, self._keys), START)

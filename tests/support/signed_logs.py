@@ -11,7 +11,7 @@ from schemas.audit_values import (
     encode_checkpoint,
 )
 from schemas.records import AuditRecord, Checkpoint, Record
-from streams.audit.checkpoint import CheckpointText, make_note
+from streams.audit.checkpoint import CheckpointText, make_note, parse_log_name
 from streams.audit.merkle import Frontier
 from streams.audit.note import ED25519, TrustedKeys, Vkey
 from streams.audit.sealing import plan_batch
@@ -62,7 +62,8 @@ class SignedLog:
 
     def append(self, sources: Iterable[Record]) -> "SignedLog":
         """Seal source records, in a transaction of their own."""
-        plan = plan_batch(self.frontier, TOPIC, PARTITION, list(sources))
+        name = parse_log_name(self.origin)
+        plan = plan_batch(self.frontier, name.topic, name.partition, list(sources))
         for new in plan.records:
             self.rows.append(Record(self._offset, new.timestamp, new.key, new.value))
             self._offset += 1
