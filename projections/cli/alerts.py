@@ -12,6 +12,7 @@ from typing import NamedTuple
 import click
 
 from projections.cli.alert_words import explained, lines_of, status_of, words_of
+from projections.cli.calibrate import calibrate
 from projections.schema_answers.answers import AnswersWorld, SchemaAnswers
 from schemas.alerts import AnomalyAlert
 from schemas.codec import decode_alert
@@ -50,6 +51,9 @@ class _Alerts(NamedTuple):
 @click.group()
 def alerts() -> None:
     """Read the alerts: findings about sealed decisions, each with its evidence."""
+
+
+alerts.add_command(calibrate)
 
 
 @alerts.command()
