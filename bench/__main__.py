@@ -12,6 +12,7 @@ from bench import (
     latency,
     restoring,
     sealing,
+    snapshots,
 )
 from bench.measuring import machine
 from streams.telemetry.logs import configure_logs
@@ -24,6 +25,7 @@ PARTS = {
     "archiving": ("Archiving to S3 with Object Lock", archiving.report),
     "archive-verify": ("Verifying an archive", archive_verify.report),
     "restore": ("Restoring from the archive", restoring.report),
+    "snapshots": ("Snapshots", snapshots.report),
     "detection": ("Decision index", detection.report),
 }
 

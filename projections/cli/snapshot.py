@@ -169,9 +169,7 @@ async def _asked(url: str) -> list[dict[str, Any]]:
 
 async def _made_here(settings: Settings) -> list[dict[str, Any]]:
     from projections.saved_logs import save_logs  # noqa: PLC0415  # optional dependencies
-    from streams.telemetry.logs import configure_logs  # noqa: PLC0415
 
-    configure_logs()
     return await save_logs(settings)
 
 

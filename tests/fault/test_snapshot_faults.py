@@ -2,13 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from projections.snapshots.manifest import Manifest
 from streams.errors import AttestreamError, TransientError
@@ -18,7 +15,7 @@ from tests.support.archives import Died
 from tests.support.faulty_objects import FATES, Fate, FaultyObjects
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.sealed_log import SealedLog
-from tests.support.snapshot_states import Ledger, SnapshotPlace, saved_at
+from tests.support.snapshot_states import Ledger, Said, SnapshotPlace, saved_at
 
 
 def sealed(*lengths: int) -> SealedLog:
@@ -64,14 +61,15 @@ async def restored(place: SnapshotPlace, log: SealedLog) -> tuple[int, tuple[byt
     return position.index, ledger.content
 
 
-@contextmanager
-def said() -> Iterator[list[Any]]:
-    with capture_logs() as lines:
-        yield lines
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Said:
+    lines = Said()
+    monkeypatch.setattr("projections.snapshots.keeper.log", lines)
+    return lines
 
 
 @pytest.mark.parametrize("fate", FATES)
-async def test_any_call_may_fail_or_be_the_last(fate: Fate) -> None:
+async def test_any_call_may_fail_or_be_the_last(said: Said, fate: Fate) -> None:
     outcomes: list[str] = []
     for struck in count():
         first = SnapshotPlace()
@@ -85,14 +83,13 @@ async def test_any_call_may_fail_or_be_the_last(fate: Fate) -> None:
 
         objects = FaultyObjects(first.objects, struck_once)
         faulty = SnapshotPlace(clock=first.clock, objects=objects)
-        with said() as lines:
-            try:
-                await run(faulty, log)
-            except (AttestreamError, Died) as error:
-                outcomes.append(type(error).__name__)
-            else:
-                outcomes.append("taken")
-        assert all("\n" not in str(line.get("why", "")) for line in lines)
+        try:
+            await run(faulty, log)
+        except (AttestreamError, Died) as error:
+            outcomes.append(type(error).__name__)
+        else:
+            outcomes.append("taken")
+        assert all("\n" not in str(line.get("why", "")) for line in said)
         index, content = await restored(first, log)
         assert index in {4, 7}
         assert content == rebuilt(index)
@@ -120,7 +117,7 @@ def damages(body: bytes) -> Iterator[bytes]:
 
 
 async def test_any_object_may_be_damaged_and_what_is_restored_equals_a_rebuild(
-    tmp_path: Path,
+    tmp_path: Path, said: Said
 ) -> None:
     log = sealed(4)
     place = SnapshotPlace(objects=DirectoryObjectStore(tmp_path))
@@ -132,10 +129,10 @@ async def test_any_object_may_be_damaged_and_what_is_restored_equals_a_rebuild(
         path.chmod(0o600)
         for damaged in damages(whole):
             path.write_bytes(damaged)
-            with said() as lines:
-                index, content = await restored(place, log)
+            said.clear()
+            index, content = await restored(place, log)
             assert (index, content) == (0, rebuilt(0))
-            (line,) = [line for line in lines if line["event"] == "snapshot refused"]
+            (line,) = [line for line in said if line["event"] == "snapshot refused"]
             assert "\n" not in line["why"]
         path.write_bytes(whole)
     assert (await restored(place, log))[0] == 4

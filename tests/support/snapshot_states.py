@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from projections.snapshots.containment import LogToFit
 from projections.snapshots.keeper import SnapshotKeeper
@@ -24,12 +25,31 @@ from tests.support.memory_objects import MemoryObjectStore
 from tests.support.sealed_log import KEYS, ORIGIN, SealedLog, batches_of
 from tests.support.static_logs import RowsReader
 
-__all__ = ["DAY_MS", "KEY", "PROJECTION", "Ledger", "SetClock", "SnapshotPlace", "saved_at"]
+__all__ = [
+    "DAY_MS",
+    "KEY",
+    "PROJECTION",
+    "Ledger",
+    "Said",
+    "SetClock",
+    "SnapshotPlace",
+    "saved_at",
+]
 
 PROJECTION = "ledger"
 KEY = bytes(range(32))
 DAY_MS = 86_400_000
 NEVER = Schedule(period_s=1e6, leaves=10**9)
+
+
+class Said(list[dict[str, Any]]):
+    """Log lines, as their events and values; stands where `keeper.log` does."""
+
+    def info(self, event: str, **values: Any) -> None:
+        self.append({"event": event, **values})
+
+    def warning(self, event: str, **values: Any) -> None:
+        self.append({"event": event, **values})
 
 
 class SetClock:

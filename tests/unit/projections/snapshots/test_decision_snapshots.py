@@ -1,13 +1,10 @@
 """The decision index restored from a snapshot is the one rebuilt, alert for alert."""
 
-from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from projections.decision_index.embedding import Features
 from projections.decision_index.projection import DecisionIndex, DecisionIndexWorld
@@ -21,7 +18,7 @@ from streams.objects import DirectoryObjectStore
 from tests.support.decision_log import EventLog, decision, habits
 from tests.support.output_partition import OutputPartition
 from tests.support.sealed_log import KEYS, ORIGIN, START_MS, batches_of
-from tests.support.snapshot_states import KEY, NEVER, SnapshotPlace
+from tests.support.snapshot_states import KEY, NEVER, Said, SnapshotPlace
 from tests.support.static_logs import RowsReader
 
 ANYBODY = Features("", "", (), "ward", "", "", "", "ALLOW")
@@ -35,9 +32,10 @@ def log() -> EventLog:
 
 
 @pytest.fixture
-def said() -> Iterator[list[Any]]:
-    with capture_logs() as lines:
-        yield lines
+def said(monkeypatch: pytest.MonkeyPatch) -> Said:
+    lines = Said()
+    monkeypatch.setattr("projections.snapshots.keeper.log", lines)
+    return lines
 
 
 def index_of(
@@ -134,7 +132,7 @@ async def test_restored_again_and_again_it_stays_the_same(log: EventLog) -> None
 
 
 async def test_a_state_whose_alerts_are_gone_is_refused_so_that_they_come_again(
-    log: EventLog, said: list[Any]
+    log: EventLog, said: Said
 ) -> None:
     expected, _ = await straight(log)
     output, place = OutputPartition(), SnapshotPlace()
@@ -152,7 +150,7 @@ async def test_a_state_whose_alerts_are_gone_is_refused_so_that_they_come_again(
 
 
 async def test_other_rules_begin_at_leaf_0_with_alerts_of_their_own(
-    log: EventLog, said: list[Any]
+    log: EventLog, said: Said
 ) -> None:
     place = SnapshotPlace()
     first = index_of(OutputPartition(), place, log)

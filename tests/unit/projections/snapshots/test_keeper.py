@@ -1,11 +1,9 @@
 """Snapshots of a running projection: taken beside it, restored at its start, or refused."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from projections.snapshots.keeper import SnapshotKeeper
 from projections.snapshots.manifest import Manifest
@@ -17,6 +15,7 @@ from tests.support.snapshot_states import (
     DAY_MS,
     KEY,
     Ledger,
+    Said,
     SnapshotPlace,
     saved_at,
 )
@@ -41,9 +40,10 @@ class Told:
 
 
 @pytest.fixture
-def said() -> Iterator[list[Any]]:
-    with capture_logs() as lines:
-        yield lines
+def said(monkeypatch: pytest.MonkeyPatch) -> Said:
+    lines = Said()
+    monkeypatch.setattr("projections.snapshots.keeper.log", lines)
+    return lines
 
 
 def sealed(*lengths: int) -> SealedLog:
@@ -86,14 +86,14 @@ async def restored(place: SnapshotPlace, log: SealedLog) -> tuple[Ledger, int]:
     return ledger, position.index
 
 
-def why(said: list[Any]) -> str:
+def why(said: Said) -> str:
     """The one reason why a start restored nothing, or another snapshot than the newest."""
     (line,) = [one for one in said if one["event"] in {"snapshot refused", "no snapshot"}]
     assert "\n" not in line["why"]
     return str(line["why"])
 
 
-async def test_a_start_goes_on_where_the_newest_snapshot_stands(said: list[Any]) -> None:
+async def test_a_start_goes_on_where_the_newest_snapshot_stands(said: Said) -> None:
     place, log = SnapshotPlace(), sealed(5, 3)
     saved, manifest = await taken(place, log)
     assert manifest.saved_at.size == 8
@@ -187,7 +187,7 @@ async def test_after_a_new_key_nothing_written_under_the_old_one_is_named_again(
     assert (await restored(place, log))[0].content == ledger.content
 
 
-async def test_without_the_key_a_start_begins_at_leaf_0_and_says_so(said: list[Any]) -> None:
+async def test_without_the_key_a_start_begins_at_leaf_0_and_says_so(said: Said) -> None:
     place, log = SnapshotPlace(), sealed(5)
     await taken(place, log)
     place.keys = (OTHER_KEY,)
@@ -205,7 +205,7 @@ async def test_without_the_key_a_start_begins_at_leaf_0_and_says_so(said: list[A
     ids=["shorter", "other checkpoints", "begun anew"],
 )
 async def test_a_snapshot_the_log_does_not_hold_is_refused(
-    said: list[Any], log: SealedLog, sentence: str
+    said: Said, log: SealedLog, sentence: str
 ) -> None:
     place = SnapshotPlace()
     await taken(place, sealed(5))
@@ -213,7 +213,7 @@ async def test_a_snapshot_the_log_does_not_hold_is_refused(
     assert sentence in why(said)
 
 
-async def test_a_snapshot_of_another_history_is_refused(said: list[Any]) -> None:
+async def test_a_snapshot_of_another_history_is_refused(said: Said) -> None:
     place = SnapshotPlace()
     await taken(place, sealed(5))
     other = SealedLog(salt=b"other")
@@ -222,7 +222,7 @@ async def test_a_snapshot_of_another_history_is_refused(said: list[Any]) -> None
     assert "it is of another history of" in why(said)
 
 
-async def test_a_state_of_other_rules_is_refused(said: list[Any]) -> None:
+async def test_a_state_of_other_rules_is_refused(said: Said) -> None:
     place, log = SnapshotPlace(), sealed(5)
     await taken(place, log)
     place.parameters = {"rules": "two"}
@@ -230,7 +230,7 @@ async def test_a_state_of_other_rules_is_refused(said: list[Any]) -> None:
     assert why(said).endswith("its rules is one, that of now is two")
 
 
-async def test_a_state_in_which_nothing_is_found_is_refused(said: list[Any]) -> None:
+async def test_a_state_in_which_nothing_is_found_is_refused(said: Said) -> None:
     place, log = SnapshotPlace(), sealed(5)
     await taken(place, log)
     ledger = Ledger()
@@ -242,7 +242,7 @@ async def test_a_state_in_which_nothing_is_found_is_refused(said: list[Any]) -> 
     assert "row 3 is not its own nearest" in why(said)
 
 
-async def test_what_belongs_to_a_state_is_saved_beside_it(said: list[Any]) -> None:
+async def test_what_belongs_to_a_state_is_saved_beside_it(said: Said) -> None:
     told = Told(b"three references")
     place, log = SnapshotPlace(beside={"schemas": told}), sealed(5)
     await taken(place, log)
@@ -256,7 +256,7 @@ async def test_what_belongs_to_a_state_is_saved_beside_it(said: list[Any]) -> No
     assert why(said) == "the registry is away"
 
 
-async def test_a_damaged_newest_snapshot_leaves_the_one_before(said: list[Any]) -> None:
+async def test_a_damaged_newest_snapshot_leaves_the_one_before(said: Said) -> None:
     place, log = SnapshotPlace(), sealed(5)
     assert isinstance(place.objects, MemoryObjectStore)
     await taken(place, log)
@@ -274,7 +274,7 @@ async def test_a_damaged_newest_snapshot_leaves_the_one_before(said: list[Any]) 
     assert "is gone" in why(said)
 
 
-async def test_a_store_that_is_away_delays_no_start_and_no_batch(said: list[Any]) -> None:
+async def test_a_store_that_is_away_delays_no_start_and_no_batch(said: Said) -> None:
     class Away(MemoryObjectStore):
         async def versions(self, prefix: str) -> Any:
             raise TransientError(f"{prefix}: no answer")
@@ -289,7 +289,7 @@ async def test_a_store_that_is_away_delays_no_start_and_no_batch(said: list[Any]
 
 
 async def test_a_store_that_hangs_delays_a_start_only_so_long(
-    said: list[Any], monkeypatch: pytest.MonkeyPatch
+    said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Hanging(MemoryObjectStore):
         async def versions(self, prefix: str) -> Any:
