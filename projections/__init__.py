@@ -11,6 +11,9 @@ What several build upon: `derived` (output published exactly once), `hnsw` (the 
 (snapshots without a worker), `schema_answers` (what a registry's ids in
 events stand for, known before a batch is applied).
 
+What becomes of a log elsewhere: `replay` (copies of it, verified, continued and compared),
+`drill` (archived segments restored to know that it can be done).
+
 What runs them: `roles` and `services` on either engine; `app` is the Faust worker, `embedded` the
 one process without a broker; `api` its pages, `cli` the command, `demo` the show.
 

@@ -1,7 +1,7 @@
 """What every byte means. Pure: no clock, network, disk, randomness or logging.
 
 Values: `records` what stands in a partition · `events` what producers send · `alerts`, as `ocsf`
-too · `dead_letters` · `heads` · `schema_answers` what a registry said · `limits` how large each
+too · `dead_letters` · `heads` · `schema_answers` what a registry said · `operations` what was done · `limits` how large each
 may be · `readable` all of them for people · `errors`.
 
 Events as bytes, in the order data meets them: `framing` which schema wrote a value ·

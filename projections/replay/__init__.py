@@ -4,6 +4,7 @@ A staging log holds the audit records and checkpoints of a log byte for byte; on
 differ. Its own end says where a copy that was interrupted goes on, so nothing is there twice.
 
 `fold` pure: what is to be read, and which rows are new · `live`, `archived` where rows come from ·
-`staging` where they go · `copying` joins them · `places` which topics, which directory · `parity`
-staging against what it was copied from, projections included.
+`staging` where they go · `copying` joins them · `places` which topics, which directory ·
+`opening` a replay as it is asked for · `parity` a copy against its source, `rebuilt` what follows
+from both, `checking` all of it.
 """
