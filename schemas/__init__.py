@@ -1,8 +1,8 @@
 """What every byte means. Pure: no clock, network, disk, randomness or logging.
 
 Values: `records` what stands in a partition · `events` what producers send · `alerts`, as `ocsf`
-too · `dead_letters` · `heads` · `schema_answers` what a registry said · `operations` what was done · `limits` how large each
-may be · `readable` all of them for people · `errors`.
+too · `dead_letters` · `heads` · `schema_answers` what a registry said · `operations` what was
+done · `limits` how large each may be · `readable` all of them for people · `errors`.
 
 Events as bytes, in the order data meets them: `framing` which schema wrote a value ·
 `references` which leaf needs a registry for it · `writer_schemas` the schemas that are known,
