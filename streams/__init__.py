@@ -6,8 +6,8 @@ Read in this order: `audit` (what valid history is: its `trail`), `sealer` with
 `leader_epochs` (how a cut source is noticed), `standstill` with `verdicts` (how it stops),
 `anchors` with `second_anchors` and `archive_root` (what is kept outside), `trust` with
 `operations_log` and `trust_root` (whose signatures count), `heads` (the roster),
-`operation_events` with `births` (what was done, told in the log), `verifier` (how anyone checks it), `static_log` (how anyone reads it as files) and `proving` (how one
-record is proved).
+`operation_events` with `births` (what was done, told in the log), `verifier` (how anyone checks
+it), `static_log` (how anyone reads it as files) and `proving` (how one record is proved).
 
 At the edges: `ports` what the world must keep · `engine`, `topology` and `jobs` whose partitions
 and what they are called · `kafka` and `embedded` the two engines · `objects` and `segments` what
