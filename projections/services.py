@@ -26,6 +26,9 @@ Make = Callable[[LogPlace], Projection]
 Beside = Callable[[LogPlace, Callable[[], SourcePartition]], Coroutine[Any, Any, NoReturn]]
 
 
+ORDERS_S = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSpec:
     """One projection: its name, the source topics it reads, how its parts are made and left.
@@ -80,7 +83,13 @@ class ProjectionService:
         source = topology.log_of(topic, partition).source
         try:
             while True:
-                epoch = epochs_of(d.trust.history, topology, source, partition)[len(left)]
+                epochs = epochs_of(d.trust.history, topology, source, partition)
+                if len(epochs) <= len(left):
+                    # The order that opened it is void with an epoch of the orders, until that is
+                    # sealed again in the next one.
+                    await asyncio.sleep(ORDERS_S)
+                    continue
+                epoch = epochs[len(left)]
                 left.append(epoch.log)
                 if epoch.ended is not None and epoch.ended.size == 0:
                     continue  # nothing of it was accepted, and perhaps it is gone

@@ -34,9 +34,10 @@ from streams.history import pages, read_range
 from streams.ports import PartitionReader, Signer
 from streams.trust import Trust, current_signers
 
-__all__ = ["OperationsSource", "OwnForks", "SealedTrust", "UnverifiedOrdersError"]
+__all__ = ["UNCLAIMED", "OperationsSource", "OwnForks", "SealedTrust", "UnverifiedOrdersError"]
 
 
+UNCLAIMED = -1
 OpenEpoch = Callable[[int], Awaitable[tuple[PartitionReader, str] | None]]
 
 
@@ -44,16 +45,16 @@ async def _no_epochs(_number: int) -> None:
     return None
 
 
-async def _unanchored(_origin: str) -> int:
-    return 0
+async def _nothing_kept(_origin: str) -> int:
+    return UNCLAIMED
 
 
 class OperationsSource(NamedTuple):
     """Where orders are read: the audit partition of the operations, and whose notes count.
 
     Of `operator` those keys count that are named as the operator of `base`. `open_epoch` gives
-    reader and origin of a later epoch of the log, None while there is none. `anchored` tells the
-    largest size that is anchored of an origin, whoever signed it; 0 where nobody can tell.
+    reader and origin of a later epoch of the log, None while there is none. `kept` tells the
+    largest size that is anchored of an origin, 0 where it is only claimed, and `UNCLAIMED`.
     """
 
     reader: PartitionReader
@@ -61,7 +62,7 @@ class OperationsSource(NamedTuple):
     base: str
     operator: TrustedKeys
     open_epoch: OpenEpoch = _no_epochs
-    anchored: Callable[[str], Awaitable[int]] = _unanchored
+    kept: Callable[[str], Awaitable[int]] = _nothing_kept
 
 
 class UnverifiedOrdersError(TransientError):
@@ -115,7 +116,7 @@ class SealedTrust:
         self._history = TrustHistory(given)
         self._epochs = [_Epoch(source.reader, source.origin)]
         self._reading = asyncio.Lock()
-        self._anchored: dict[str, int] = {}
+        self._kept: dict[str, int] = {}
 
     @property
     def history(self) -> TrustHistory:
@@ -126,11 +127,12 @@ class SealedTrust:
     def lacking(self) -> str:
         """What is known to lack of the orders, in a sentence; empty where nothing is."""
         for epoch in self._epochs:
-            size, anchored = epoch.read.size, self._anchored.get(epoch.origin, 0)
-            if size < anchored and self._history.fork(epoch.origin) is None:
+            size, kept = epoch.read.size, self._kept.get(epoch.origin, UNCLAIMED)
+            is_gone = kept != UNCLAIMED and epoch.read.opening is None
+            if (size < kept or is_gone) and self._history.fork(epoch.origin) is None:
                 return (
-                    f"{epoch.origin} is anchored up to size {anchored} and holds {size}: orders "
-                    "that add and retire keys are missing; restore its audit topic"
+                    f"{epoch.origin} was claimed, is anchored up to size {kept}, and holds {size} "
+                    "orders: some that add and retire keys may be missing; restore its audit topic"
                 )
         return ""
 
@@ -182,10 +184,10 @@ class SealedTrust:
     async def _ask_anchors(self) -> None:
         """Once an epoch: nothing that is anchored later can be missing from what was read."""
         for epoch in self._epochs:
-            if epoch.origin not in self._anchored:
+            if epoch.origin not in self._kept:
                 # While the anchors are away nothing is sealed, and they are asked for again.
                 with suppress(TransientError):
-                    self._anchored[epoch.origin] = await self._source.anchored(epoch.origin)
+                    self._kept[epoch.origin] = await self._source.kept(epoch.origin)
 
     async def _read_on(self, epoch: _Epoch) -> None:
         reader, read = epoch.reader, epoch.read

@@ -48,6 +48,7 @@ class Standing(NamedTuple):
         end: the audit offset up to which it was read: the partition's, or that of the break.
         broken: why the log is not good further on; empty where it is.
         kind: of that break.
+        is_born: a genesis stands in the partition.
         anchored: the largest size that is anchored, 0 without an anchor.
     """
 
@@ -59,6 +60,7 @@ class Standing(NamedTuple):
     broken: str = ""
     kind: str = ""
     anchored: int = 0
+    is_born: bool = False
 
 
 class _Sealed(NamedTuple):
@@ -74,13 +76,12 @@ async def what_stands(log: LogAtRest, most: int | None = None) -> Standing:
         TransientError: the log or its anchors cannot be read.
     """
     anchors = await log.anchors.all_kept(log.origin, log.keys)
-    # Whoever signed them: what is lost with the keys' orders is not to be passed over.
-    told = await log.anchors.all_kept(log.origin, None)
-    anchored = max((anchor.size for anchor in told), default=0)
+    anchored = max((anchor.size for anchor in anchors), default=0)
     if log.audit is None:
         return Standing(anchored=anchored)
     trail = Trail(log.origin, log.keys, anchors=anchors)
     sealed, end, broken = await _walked(log.audit, trail)
+    is_born = bool(sealed)
     if broken is not None and broken.kind == "fork":
         # From where on the log is another history nothing in it can tell. The anchors can: the
         # break is named by the largest one that agrees below the first that does not.
@@ -89,7 +90,9 @@ async def what_stands(log: LogAtRest, most: int | None = None) -> Standing:
         sealed = [one for one in sealed if one.size <= most]
     size, root, offset = sealed[-1] if sealed else _Sealed(0, EMPTY_ROOT, None)
     kind = "" if broken is None else broken.kind
-    return Standing(size, root, offset, trail.records, end, str(broken or ""), kind, anchored)
+    return Standing(
+        size, root, offset, trail.records, end, str(broken or ""), kind, anchored, is_born
+    )
 
 
 async def first_unsealed(

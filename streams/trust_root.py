@@ -14,12 +14,14 @@ from typing import NoReturn
 from streams.anchors import AnchorStore
 from streams.audit.note import TrustedKeys, Vkey
 from streams.audit.operations import operator_name
+from streams.audit.trust import TrustHistory
 from streams.clock import SystemClock
 from streams.engine import Engine
 from streams.errors import SettingsError, TransientError
 from streams.keys.choice import open_key_ring
 from streams.keys.ring import KeyRing
 from streams.operations_log import (
+    UNCLAIMED,
     OperationsSource,
     OwnForks,
     SealedTrust,
@@ -33,6 +35,7 @@ from streams.telemetry.logs import get_log
 from streams.trust import GivenTrust, Trust
 
 __all__ = [
+    "deployment_history",
     "deployment_keys",
     "following",
     "operator_keys",
@@ -135,17 +138,20 @@ async def sealed_trust(
             nonlocal looked
             if loop.time() - looked < PROBE_S:
                 return None
-            if await engine.partitions(topology.audit(topology.operations, number)):
-                return opened(number)
+            with suppress(SettingsError):  # whoever may not ask for it has none to read
+                if await engine.partitions(topology.audit(topology.operations, number)):
+                    return opened(number)
             looked = loop.time()
             return None
 
-        async def anchored(origin: str) -> int:
-            newest = await anchors.newest(origin, None) if anchors is not None else None
+        async def kept(origin: str) -> int:
+            if anchors is None or await anchors.claim(origin) is None:
+                return UNCLAIMED
+            newest = await anchors.newest(origin, trust.history.keys)
             return 0 if newest is None else newest.size
 
         first = opened(0)
-        source = OperationsSource(*first, topology.base, operator, open_epoch, anchored)
+        source = OperationsSource(*first, topology.base, operator, open_epoch, kept)
         trust = SealedTrust(source, given, ring.held if ring else tuple)
         with suppress(UnverifiedOrdersError):
             await trust.refresh()
@@ -193,8 +199,8 @@ async def own_vkeys(settings: Settings, base: str) -> Sequence[Vkey]:
         return ()
 
 
-async def deployment_keys(settings: Settings, engine: Engine) -> TrustedKeys:
-    """What trusts this deployment's logs now: the first key held here, and the sealed orders.
+async def deployment_history(settings: Settings, engine: Engine) -> TrustHistory:
+    """What this deployment trusts now: the first key held here, and the sealed orders.
 
     Raises:
         SettingsError, TransientError.
@@ -203,7 +209,12 @@ async def deployment_keys(settings: Settings, engine: Engine) -> TrustedKeys:
         open_key_ring(settings, SystemClock()) as ring,
         following(settings, engine, ring) as trust,
     ):
-        return trust.history.keys
+        return trust.history
+
+
+async def deployment_keys(settings: Settings, engine: Engine) -> TrustedKeys:
+    """The keys of `deployment_history`. Raises as that."""
+    return (await deployment_history(settings, engine)).keys
 
 
 async def _follow(trust: SealedTrust, ring: KeyRing, health: Health) -> NoReturn:

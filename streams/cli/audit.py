@@ -21,7 +21,7 @@ from streams.cli.operations import accept_gap
 from streams.cli.options import in_directory
 from streams.cli.proofs import consistency, prove
 from streams.engine import Engine
-from streams.errors import SettingsError, SourceUnreadableError
+from streams.errors import BreakError, SettingsError, SourceUnreadableError
 from streams.heads import newest_checkpoint
 from streams.history import find_record, last_records, pages, read_tail
 from streams.ports import Bounds
@@ -56,6 +56,9 @@ def heads(*, as_json: bool) -> None:
             anchored = "nowhere" if head["anchored"] is None else head["anchored"]
             if (second := head.get("anchored_second", "")) != "":
                 anchored = f"{anchored}, second place {'nowhere' if second is None else second}"
+            if "broken" in head:
+                click.echo(f"{head['origin']}\n  BREAK {head['broken']}\n  anchored {anchored}")
+                continue
             click.echo(f"{head['origin']}\n  size {head['size']}  root {head['root']}")
             click.echo(f"  tail {head['tail']}  anchored {anchored}")
 
@@ -134,10 +137,15 @@ async def _heads() -> list[dict[str, Any]]:
     async with engine_as_set() as engine:
         keys = await _keys_at_hand(settings, engine)
         async for log in logs_of(engine):
-            end = await read_tail(log.reader, await log.reader.bounds(), log.origin, None)
+            anchored = await newest_anchors(settings, log.origin, keys)
+            try:
+                end = await read_tail(log.reader, await log.reader.bounds(), log.origin, None)
+            except BreakError as error:
+                # One log that fails is told, and hides no other.
+                found.append({"origin": log.origin, "broken": str(error), **anchored})
+                continue
             if end is None:
                 continue
-            anchored = await newest_anchors(settings, log.origin, keys)
             found.append(
                 {
                     "origin": log.origin,

@@ -172,14 +172,15 @@ class _Logs:
         async with self._open_partition(log.audit, log.partition) as audit:
             rest = LogAtRest(log.origin, self._history.keys, self._anchors, audit)
             standing = await what_stands(rest)
-        if standing.anchored > standing.size:
+        is_gone = not standing.is_born and await self._anchors.claim(log.origin) is not None
+        if standing.anchored > standing.size or is_gone:
             raise SettingsError([_given_up(log, standing)])
-        if standing.records > standing.size:
+        if standing.records > standing.size or standing.broken:
             raise SettingsError(
                 [
                     (
-                        f"orders stand in {log.origin} behind its last good checkpoint, of size "
-                        f"{standing.size}, and may speak of these logs: let a worker seal them, "
+                        f"orders may stand in {log.origin} behind its last good checkpoint, of "
+                        f"size {standing.size}, and speak of these logs: let a worker seal them, "
                         f"or fork {log.origin} alone first"
                     )
                 ]

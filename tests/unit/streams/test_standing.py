@@ -125,11 +125,11 @@ async def test_the_second_place_is_asked_for_anchors_as_well() -> None:
     assert (await standing(forged(), PairedAnchors(first, second))).size == 0
 
 
-async def test_an_anchor_that_nobody_trusted_signed_convicts_nobody_and_is_told() -> None:
+async def test_an_anchor_that_nobody_trusted_signed_says_nothing() -> None:
     anchors = store()
     await keep(anchors, forged(), 4, key=Key("thief"))
     found = await standing(usual_log(), anchors)
-    assert (found.size, found.anchored) == (12, 4)
+    assert (found.size, found.anchored) == (12, 0)
 
 
 def sealed(events: Sequence[Record]) -> SignedLog:
@@ -180,3 +180,21 @@ async def test_the_source_is_compared_with_what_lies_before_a_break(monkeypatch:
     log.rows += junk
     regrown = [*EVENTS[:5], *(e._replace(value=b"new") for e in EVENTS[5:])]
     assert await begins(log, Rows(regrown)) == 5
+
+
+async def test_only_what_an_anchor_agrees_with_is_accepted_of_a_log_that_another_convicts() -> (
+    None
+):
+    """Between the two anchors nothing tells where the other history begins."""
+    honest, changed = SignedLog(), SignedLog()
+    for n in range(4):
+        honest.extend(2).checkpoint()
+        if n == 2:
+            changed.append([Record(900, 1, None, b"forged"), Record(901, 1, None, b"forged")])
+            changed.next_source_offset = 902
+        else:
+            changed.extend(2)
+        changed.checkpoint()
+    anchors = store()
+    await keep(anchors, honest, 2, 8)
+    assert (await standing(changed, anchors)).size == 2

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from streams.anchors import AnchorStore
+from streams.anchors import AnchorStore, Claim
 from streams.audit.checkpoint import CheckpointText, make_note
 from streams.audit.note import ED25519, Vkey
 from streams.audit.operations import operator_name
@@ -87,6 +87,13 @@ async def anchor_of_orders(folder: Path) -> None:
     await keep(anchors, CheckpointText(f"{BASE}/attestream.operations/0", 7, bytes(32)))
 
 
+async def claim_orders(folder: Path) -> None:
+    """The log of the orders began once, and its audit topic is empty now."""
+    anchors = AnchorStore(DirectoryObjectStore(folder / "archive"), retain_days=1)
+    origin = f"{BASE}/attestream.operations/0"
+    await anchors.make_claim(origin, Claim("c", "audit", "c", "source", 0))
+
+
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     desk = Desk(tmp_path, monkeypatch)
@@ -125,11 +132,21 @@ def test_another_archive_is_no_reason_to_end_every_log(desk: Desk) -> None:
     assert (status, "nothing is to be forked" in told) == (2, True)
 
 
-def test_orders_that_are_gone_are_restored_first(desk: Desk) -> None:
+@pytest.mark.parametrize("which", [[ORIGIN], ["--all"]])
+@pytest.mark.parametrize("left", ["a claim", "an anchor"])
+def test_orders_that_are_gone_are_restored_first(desk: Desk, which: list[str], left: str) -> None:
     """Keys are among them: without them nobody can say which log is good."""
-    asyncio.run(anchor_of_orders(desk.folder))
-    status, told = desk.told("--all")
+    asyncio.run(claim_orders(desk.folder) if left == "a claim" else anchor_of_orders(desk.folder))
+    status, told = desk.told(*which)
     assert (status, "attestream.operations/0 is anchored up to" in told) == (2, True)
+
+
+def test_a_file_that_nobody_signed_among_the_anchors_refuses_nothing(desk: Desk) -> None:
+    place = desk.folder / "archive" / "anchors" / "v1" / f"{BASE}/attestream.operations/0"
+    place.mkdir(parents=True)
+    (place / f"{9:020}.note").write_text(f"{BASE}/attestream.operations/0\n9\n{'A' * 43}=\n")
+    status, told = desk.told("--all")
+    assert (status, "nothing is to be forked" in told) == (2, True)
 
 
 @pytest.mark.parametrize(
