@@ -177,13 +177,22 @@ def _keepers(d: Deployment, local: LocalSnapshots) -> KeeperOf:
             origin=place.origin,
             projection=projection,
             parameters=parameters,
-            log=LogToFit(lambda: d.engine.reader(place.audit, place.partition), d.keys),
+            log=LogToFit(
+                lambda: d.engine.reader(place.audit, place.partition),
+                d.keys,
+                lambda: _ended(d, place),
+            ),
             beside={"schemas": schemas},
             restored=told,
         )
         return partial(SnapshotKeeper, world, subject)
 
     return keeper_of
+
+
+def _ended(d: Deployment, place: LogPlace) -> int | None:
+    fork = d.trust.history.fork(place.origin)
+    return None if fork is None else fork.size
 
 
 def _dead_letters(d: Deployment, answers: SchemaAnswers) -> RoleSpec:
@@ -297,6 +306,7 @@ def _tiles(d: Deployment) -> RoleSpec:
             keys=d.keys,
             clock=d.clock,
             open_reader=lambda: d.engine.reader(log.audit, log.partition),
+            ended_at=lambda: fork.size if (fork := d.trust.history.fork(log.origin)) else None,
         )
         return TilesProjection(world, log.origin)
 

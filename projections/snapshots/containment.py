@@ -21,14 +21,37 @@ from streams.errors import BreakError
 from streams.history import find_record, pages
 from streams.ports import PartitionReader
 
-__all__ = ["LogToFit", "check_opening", "place_behind"]
+__all__ = ["LogToFit", "check_ended", "check_opening", "place_behind"]
+
+
+def _goes_on() -> int | None:
+    return None
 
 
 class LogToFit(NamedTuple):
-    """The log a state must belong to: how it is opened, and whose signatures count."""
+    """The log a state must belong to: how it is opened, and whose signatures count.
+
+    `ended`: at how many leaves the operator ended it; None where it goes on. What comes behind is
+    void, and no state may have it.
+    """
 
     open_reader: Callable[[], PartitionReader]
     keys: TrustedKeys
+    ended: Callable[[], int | None] = _goes_on
+
+
+def check_ended(saved_at: SavedAt, log: LogToFit) -> None:
+    """A state must not have leaves that became void when its log was ended.
+
+    Raises:
+        SnapshotRefusedError: it has.
+    """
+    ended = log.ended()
+    if ended is not None and saved_at.size > ended:
+        raise SnapshotRefusedError(
+            f"it has {saved_at.size} leaves of {saved_at.origin}, which its operator ended at "
+            f"{ended}"
+        )
 
 
 def check_opening(saved_at: SavedAt, keys: TrustedKeys) -> None:

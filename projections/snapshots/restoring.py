@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from projections.ports import Position
 from projections.snapshots.cipher import decrypt_chunk
-from projections.snapshots.containment import LogToFit, check_opening, place_behind
+from projections.snapshots.containment import LogToFit, check_ended, check_opening, place_behind
 from projections.snapshots.manifest import ChunkEntry, Manifest
 from projections.snapshots.parts import Assembly, ChunkContent, LoadedParts, decode_chunk
 from projections.snapshots.refusal import SnapshotRefusedError
@@ -74,6 +74,7 @@ class SnapshotReader:
             SnapshotRefusedError: the log does not hold it, or its checkpoint is not trusted.
             TransientError: no answer.
         """
+        check_ended(manifest.saved_at, log)
         check_opening(manifest.saved_at, log.keys)
         reader = log.open_reader()
         try:

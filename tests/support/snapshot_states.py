@@ -113,6 +113,7 @@ class SnapshotPlace:
     keys: tuple[bytes, ...] = (KEY,)
     objects: DisposableStore | None = None
     schedule: Schedule = NEVER
+    ended: int | None = None
     parameters: Mapping[str, str] = field(default_factory=lambda: {"rules": "one"})
     beside: Mapping[str, Beside] = field(default_factory=dict)
 
@@ -143,7 +144,7 @@ class SnapshotPlace:
             origin=ORIGIN,
             projection=PROJECTION,
             parameters=self.parameters,
-            log=LogToFit(lambda: RowsReader(log.rows), KEYS),
+            log=LogToFit(lambda: RowsReader(log.rows), KEYS, lambda: self.ended),
             beside=self.beside,
         )
         return SnapshotKeeper(world, subject, target)

@@ -222,6 +222,17 @@ async def test_a_snapshot_of_another_history_is_refused(said: Said) -> None:
     assert "it is of another history of" in why(said)
 
 
+async def test_a_state_with_leaves_behind_the_end_of_its_log_is_refused(said: Said) -> None:
+    place, log = SnapshotPlace(), sealed(5, 3)
+    await taken(place, log)
+    place.ended = 7
+    assert (await restored(place, log))[1] == 0
+    assert "it has 8 leaves" in why(said)
+    assert "which its operator ended at 7" in why(said)
+    place.ended = 8
+    assert (await restored(place, log))[1] == 8
+
+
 async def test_a_state_of_other_rules_is_refused(said: Said) -> None:
     place, log = SnapshotPlace(), sealed(5)
     await taken(place, log)
