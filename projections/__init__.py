@@ -7,9 +7,9 @@ Inside each, the same names mean the same: `fold` is pure (state, record → sta
 `store` reaches the outside, `projection` joins them. They never import each other.
 
 What several build upon: `derived` (output published exactly once), `hnsw` (the graph library),
-`search`, `reading` (an index built for one answer), `snapshots` (states, encrypted), `saved_logs`
-(snapshots without a worker), `schema_answers` (what a registry's ids in
-events stand for, known before a batch is applied).
+`search`, `reading` (an index built for one answer), `calibrating` (a threshold from whole logs),
+`snapshots` (states, encrypted), `saved_logs` (snapshots without a worker), `schema_answers` (what
+a registry's ids in events stand for, known before a batch is applied).
 
 What becomes of a log elsewhere: `replay` (copies of it, verified, continued and compared),
 `drill` (archived segments restored to know that it can be done).

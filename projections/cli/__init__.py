@@ -1,6 +1,6 @@
 """The command `attestream`: `main` joins the verbs of both floors, and loads each when it is used.
 
 `run` the embedded pipeline · `worker` one of a Kafka deployment · `alerts` with
-`alert_words` · `search` · `replay` · `drill` · `snapshot` · `vectors` · `doctor` ·
+`alert_words` and `calibrate` · `search` · `replay` · `drill` · `snapshot` · `vectors` · `doctor` ·
 `demo` with `demo_data`.
 """

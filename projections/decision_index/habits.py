@@ -12,6 +12,7 @@ import numpy as np
 
 from projections.decision_index.embedding import Features
 from projections.decision_index.lexicon import UNKNOWN, Ids, Lexicon
+from projections.decision_index.scoring import Surprise
 from projections.decision_index.stored import Appended, Parts, StateError, appended_array
 
 __all__ = ["BITS", "CROSSES", "SINGLES", "Habits", "Surprise"]
@@ -46,13 +47,6 @@ ONCE = {1: 1, 2: -1}  # how the second time changes what was had once
 HORIZON = 20_000  # evaluations; of more, counts are taken as shares of so many
 COMPANY_SHARE = 0.3  # of what others do, in whether something new surprises
 COMPANY_DOUBT = 10  # uses of a thing that say as much as all things do
-
-
-class Surprise(NamedTuple):
-    """How unexpected an evaluation is: `novelty` to its principal, `rarity` of its crosses."""
-
-    novelty: float
-    rarity: float
 
 
 class _Counts(NamedTuple):

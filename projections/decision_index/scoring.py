@@ -19,7 +19,6 @@ from math import log
 from typing import NamedTuple
 
 from projections.decision_index.embedding import EMBEDDING_VERSION
-from projections.decision_index.habits import Surprise
 
 __all__ = [
     "HELD_BACK_RULE",
@@ -29,6 +28,7 @@ __all__ = [
     "Mode",
     "Rules",
     "Score",
+    "Surprise",
     "factors_of",
     "repeated",
     "rule_version",
@@ -98,6 +98,13 @@ class Rules:
             return False
         digest = blake2b(principal.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") % 100 < self.percentage
+
+
+class Surprise(NamedTuple):
+    """How unexpected an evaluation is: `novelty` to its principal, `rarity` of its crosses."""
+
+    novelty: float
+    rarity: float
 
 
 class Score(NamedTuple):

@@ -17,9 +17,8 @@ from projections.decision_index.alerts import Stamp, alerts_of
 from projections.decision_index.embedding import Features, embed_known
 from projections.decision_index.fold import DecisionFold
 from projections.decision_index.graph import FoldedGraph
-from projections.decision_index.habits import Surprise
 from projections.decision_index.index import DecisionRows, Tiers
-from projections.decision_index.scoring import Rules, factors_of, score
+from projections.decision_index.scoring import Rules, Surprise, factors_of, score
 from projections.decision_index.search import DecisionSearch, FoldedLog
 from projections.search import LocalSearch, Question, SearchError
 from schemas.alerts import AnomalyAlert

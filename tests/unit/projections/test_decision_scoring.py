@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from projections.decision_index.embedding import Features
-from projections.decision_index.habits import Habits, Surprise
+from projections.decision_index.habits import Habits
 from projections.decision_index.scoring import (
     NEUTRAL_NOVELTY,
     NEUTRAL_RARITY,
     Mode,
     Rules,
+    Surprise,
     rule_version,
     score,
 )
