@@ -4,6 +4,7 @@ An anchor may stand between two checkpoints of the log, since a log stays valid 
 checkpoints is dropped; so the root at its size is computed from the leaves.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from streams.audit.checkpoint import CheckpointText
@@ -23,13 +24,13 @@ class AnchorWalk:
     __slots__ = ("_agreed", "_anchors", "compared")
 
     def __init__(self, anchors: Iterable[CheckpointText]) -> None:
-        self._anchors = sorted(anchors, key=lambda anchor: anchor.size)
+        self._anchors = deque(sorted(anchors, key=lambda anchor: anchor.size))
         self._agreed = 0
         self.compared: list[CheckpointText] = []
 
     def keep(self, origin: str) -> None:
         """Forget the anchors of every other log."""
-        self._anchors = [anchor for anchor in self._anchors if anchor.origin == origin]
+        self._anchors = deque(anchor for anchor in self._anchors if anchor.origin == origin)
 
     def pass_by(self, before: Frontier, leaves: list[bytes], size: int) -> Iterator[BreakError]:
         """Settle the anchors up to `size`; one that `leaves` do not reach says nothing.
@@ -41,7 +42,7 @@ class AnchorWalk:
         """
         walked, done = before.copy(), 0
         while self._anchors and self._anchors[0].size <= size:
-            anchor = self._anchors.pop(0)
+            anchor = self._anchors.popleft()
             known = anchor.size - before.size
             if not 0 <= known <= len(leaves):
                 continue

@@ -17,7 +17,7 @@ from streams.errors import BreakError
 from streams.history import PAGE_RECORDS, pages
 from streams.ports import ObjectStore, ObjectVersion, PartitionReader
 from streams.segments import SegmentReader, parse_object_name
-from streams.verifier import RootLogs
+from streams.verifier import SEGMENT_FILE_MAX, RootLogs
 
 __all__ = [
     "RootName",
@@ -91,6 +91,8 @@ def archived_roots(store: ObjectStore, listed: Sequence[ObjectVersion]) -> RootL
             continue
         if version.key not in seen:  # the oldest version is the segment
             seen.add(version.key)
+            if version.size > SEGMENT_FILE_MAX:
+                continue
 
             async def body(key: str = version.key, of: str = version.version_id) -> bytes | None:
                 return await store.get(key, of)

@@ -296,6 +296,8 @@ def _sync(folder: Path) -> None:
 
 def _read(path: Path, version_id: str | None) -> bytes | None:
     try:
+        if not path.is_file():
+            return None
         body = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
@@ -313,6 +315,8 @@ def _head(path: Path, version_id: str) -> ObjectInfo | None:
 def _version_and_size(path: Path) -> tuple[str, int] | None:
     """As of `_read`, in little memory."""
     try:
+        if not path.is_file():  # a pipe would be waited for, for ever
+            return None
         with path.open("rb") as file:
             digest = file_digest(file, "sha256")
             return digest.hexdigest()[:VERSION_ID_DIGITS], file.tell()

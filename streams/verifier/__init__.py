@@ -24,6 +24,7 @@ from streams.verifier.archive import (
     verify_archive,
 )
 from streams.verifier.archive_report import ArchiveReport, ReplicaReport
+from streams.verifier.archive_walk import SEGMENT_FILE_MAX
 from streams.verifier.archived_rows import VerifiedSegment, archived_origins, verified_segments
 from streams.verifier.digesting import Digests, cores
 from streams.verifier.progress import SILENT, Progress
@@ -43,6 +44,7 @@ __all__ = [
     "ANCHORS",
     "BREAK_STATUS",
     "LEVELS",
+    "SEGMENT_FILE_MAX",
     "SILENT",
     "ArchiveReport",
     "ArchiveRequest",

@@ -20,12 +20,13 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import NamedTuple
 
-from streams.audit.checkpoint import CheckpointText
+from streams.audit.checkpoint import CheckpointText, parse_log_name
+from streams.audit.note import MalformedError
 from streams.errors import BreakError
 from streams.ports import ObjectStore, ObjectVersion
 from streams.segments import ARCHIVE, manifests_prefix, parse_object_name
 from streams.verifier.archive_report import ArchiveReport
-from streams.verifier.archive_walk import ArchivedLog, ArchiveWalk, Reading
+from streams.verifier.archive_walk import ArchivedLog, ArchiveWalk, Reading, forgotten
 from streams.verifier.chain import Chain, ChainTerms, read_chain
 from streams.verifier.digesting import ALONE, Digests
 from streams.verifier.faults import Faults
@@ -130,10 +131,30 @@ def _lost(trust: Trust, request: ArchiveRequest, logs: Mapping[str, HeldLog]) ->
     lost = (BreakError("archive", 0, detail),)
     named = {*trust.manifests, *request.manifests} - logs.keys()
     anchored = {anchor.origin for anchor in trust.beside} - logs.keys() - named
+    deployments = {_deployment(origin) for origin in logs}
+    memory = request.remembered
+    forgot = (memory.origins if memory else frozenset()) - logs.keys() - named
     return [
+        *(
+            LogVerdict(
+                origin=origin,
+                breaks=tuple(
+                    BreakError("archive", 0, forgotten(seen)) for seen in memory.all_of(origin)[:1]
+                ),
+            )
+            for origin in sorted(forgot)
+            if memory and _deployment(origin) in deployments
+        ),
         *(LogVerdict(origin=origin, roster="checked", breaks=lost) for origin in sorted(named)),
         *(LogWalk(trust, origin).verdict() for origin in sorted(anchored)),
     ]
+
+
+def _deployment(origin: str) -> str:
+    try:
+        return parse_log_name(origin).deployment
+    except MalformedError:
+        return ""  # no log's
 
 
 class _ArchivedLog:
@@ -190,6 +211,8 @@ class _ArchivedLog:
         )
         if named:
             verdict = replace(verdict, roster="checked")
+        if verdict.anchored == "not given" and self._trust.anchors:
+            verdict = replace(verdict, anchored="missing")  # none of them is of this log
         return replace(verdict, archive=report).ended_by(self._trust.forks.get(self._origin))
 
     def _about(self, replica: ComparedReplica | None) -> Trust:
@@ -219,7 +242,10 @@ class _ArchivedLog:
                 f"the archive does not lead to {len(missing)} of the {len(named)} manifests that "
                 f"the roster names, {min(missing)} among them"
             )
-            self._faults.note(BreakError("archive", max(chain.closings, default=0), detail))
+            index, void_from = max(chain.closings, default=0), self._faults.void_from
+            # Whatever of an archive is void, its chain was one.
+            index = index if void_from is None else min(index, max(void_from - 1, 0))
+            self._faults.note(BreakError("archive", index, detail))
         return named
 
     async def _written_since(self) -> set[str]:

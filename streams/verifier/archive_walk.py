@@ -7,6 +7,7 @@ before, the last segment of that is read again, so that the seam is walked too.
 """
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -30,7 +31,16 @@ from streams.verifier.sampling import Sample
 from streams.verifier.verdicts import LogVerdict, Trust
 from streams.verifier.walk import LogWalk
 
-__all__ = ["AHEAD", "ArchiveWalk", "ArchivedLog", "Reading", "segment_body", "segment_size"]
+__all__ = [
+    "AHEAD",
+    "SEGMENT_FILE_MAX",
+    "ArchiveWalk",
+    "ArchivedLog",
+    "Reading",
+    "forgotten",
+    "segment_body",
+    "segment_size",
+]
 
 SEGMENT_FILE_MAX = 256 * 2**20  # four times what an archiver writes
 AHEAD = Ahead()
@@ -50,6 +60,14 @@ class Reading(NamedTuple):
     digests: Digests
     now_ms: int
     by_version: bool
+
+
+def forgotten(seen: Verified) -> str:
+    """What is wrong where the chain does not lead to what was verified before."""
+    return (
+        f"what was verified before, up to {seen.first} and its manifest {seen.manifest}, is not "
+        "here any more; where that is as it should be, remove the file of --resume"
+    )
 
 
 class ArchivedLog(NamedTuple):
@@ -86,7 +104,9 @@ class ArchiveWalk:
         self._faults = faults
         self._walk: LogWalk | None = None
         self._walked: list[LogVerdict] = []
-        self._compared: list[CheckpointText] = []
+        self._compared: set[CheckpointText] = set()
+        self._begun_at = 0  # the first index of the walk
+        self._is_at_end = False  # the last walk went over the last segment
         self._before = self._known = 0  # leading segments that were verified before
         self._since_ms = reading.now_ms
         self._chosen: list[int] = []
@@ -112,8 +132,8 @@ class ArchiveWalk:
 
     async def verify(self) -> LogVerdict:
         """Read what is to be read. Raises TransientError, SettingsError."""
+        self._recall()
         if self._reading.level != "list":
-            self._recall()
             self._chosen = self._plan()
             await self._read()
         self._compare_closings()
@@ -121,7 +141,13 @@ class ArchiveWalk:
 
     def _recall(self) -> None:
         memory = self._reading.remembered
-        verified = memory.of(self._origin, self._reading.level) if memory else None
+        if memory is None:
+            return
+        there = {(link.first, link.manifest) for link in self._links}
+        for seen in memory.all_of(self._origin):
+            if (seen.first, seen.manifest) not in there:
+                self._faults.note(BreakError("archive", seen.first, forgotten(seen)))
+        verified = memory.of(self._origin, self._reading.level)
         if verified is None:
             return
         for at, link in enumerate(self._links):
@@ -150,10 +176,9 @@ class ArchiveWalk:
 
     def _anchored_inside(self) -> Iterable[int]:
         sizes = sorted({anchor.size for anchor in self._trust.known} - self._chain.closings.keys())
-        ends = [*(link.first for link in self._links[1:]), None]
-        for at, (link, end) in enumerate(zip(self._links, ends, strict=False)):
-            if any(link.first < size and (end is None or size < end) for size in sizes):
-                yield at
+        firsts = [link.first for link in self._links]
+        inside = {bisect_left(firsts, size) - 1 for size in sizes}
+        return (at for at in inside if at >= 0)
 
     async def _read(self) -> None:
         sizes = [segment_size(self._links[at]) for at in self._chosen]
@@ -164,32 +189,49 @@ class ArchiveWalk:
         )
         async with aclosing(pages) as fetched:
             async for at, got in fetched:
-                if at in ends and self._reading.level == "record":
-                    self._end_walk()
-                    self._walk = LogWalk(
-                        self._trust_until(ends[at]),
-                        self._origin,
-                        progress=self._reading.progress,
-                        digests=self._reading.digests,
-                    )
+                if self._reading.level == "record" and at in ends:
+                    self._begin_walk(at, ends[at])
+                elif self._is_next(self._links[at]):
+                    # No manifest says yet what it is: its records alone can.
+                    self._begin_walk(at, at)
                 await self._take(at, got, is_joined=at not in ends)
         self._end_walk()
 
-    def _trust_until(self, end: int) -> Trust:
-        """For a walk to a position: no anchor beyond it, unless nothing comes behind it."""
-        closing = self._links[end].closing
-        if end == len(self._links) - 1 or closing is None:
-            return self._trust
+    def _is_next(self, link: Link) -> bool:
+        """Whether, at level `file`, it is the one behind the last manifest, and lacks its own."""
+        is_next = link.first == max(self._chain.closings, default=0)
+        return self._reading.level == "file" and is_next and not link.manifest
 
-        def reached(anchors: Iterable[CheckpointText]) -> tuple[CheckpointText, ...]:
-            return tuple(anchor for anchor in anchors if anchor.size <= closing.size)
+    def _begin_walk(self, start: int, end: int) -> None:
+        self._end_walk()
+        self._begun_at = self._links[start].first if start else 0
+        self._is_at_end = end == len(self._links) - 1
+        self._walk = LogWalk(
+            self._trust_between(start, end),
+            self._origin,
+            progress=self._reading.progress,
+            digests=self._reading.digests,
+        )
+
+    def _trust_between(self, start: int, end: int) -> Trust:
+        """For a walk over positions: the anchors in it, in the last walk those beyond it too."""
+        low = self._links[start].first if start else -1
+        closing = self._links[end].closing
+        is_last = end == len(self._links) - 1 or closing is None
+
+        def within(anchors: Iterable[CheckpointText]) -> tuple[CheckpointText, ...]:
+            return tuple(
+                anchor
+                for anchor in anchors
+                if anchor.size > low and (is_last or (closing and anchor.size <= closing.size))
+            )
 
         trust = self._trust
         return replace(
             trust,
-            anchors=reached(trust.anchors),
-            heads=reached(trust.heads),
-            beside=reached(trust.beside),
+            anchors=within(trust.anchors),
+            heads=within(trust.heads),
+            beside=within(trust.beside),
         )
 
     async def _fetch(self, at: int) -> _Got:
@@ -232,6 +274,7 @@ class ArchiveWalk:
         await asyncio.to_thread(walk.feed_file, BytesIO(data), first=link.first)
         if walk.breaks:
             return
+        is_joined &= self._reading.level == "record"
         due = "" if is_joined or not at else self._links[at - 1].note
         if due and (walk.opening is None or walk.opening.note != due):
             self._fault(link, "the segment does not begin where the manifest before closes")
@@ -258,26 +301,27 @@ class ArchiveWalk:
         if walk is None:
             return
         verdict = walk.verdict()
-        self._compared += walk.compared
+        self._compared.update(walk.compared)
         for found in verdict.breaks:
-            self._faults.note(found)
+            # A walk that could not begin knows no index of its own.
+            index = max(found.index, self._begun_at)
+            self._faults.note(BreakError(found.kind, index, found.detail))
         self._walked.append(verdict)
 
     def _compare_closings(self) -> None:
         """Anchors that no walk met, with the checkpoints that manifests close at."""
-        closings = self._chain.closings
+        closings, binding = self._chain.closings, set(self._trust.binding)
         end = max(closings, default=0)
-        is_read = bool(self._walked)
         for anchor in self._trust.known:
             if anchor in self._compared:
                 continue
             if anchor.size in closings:
-                self._compared.append(anchor)
+                self._compared.add(anchor)
                 if closings[anchor.size] != anchor.root:
                     detail = f"the anchor of size {anchor.size} has another root"
                     self._faults.note(BreakError("fork", 0, detail))
-            elif anchor.size > end and not is_read and anchor in self._trust.binding:
-                self._compared.append(anchor)
+            elif anchor.size > end and not self._is_at_end and anchor in binding:
+                self._compared.add(anchor)
                 detail = f"the archive ends here, and an anchor has {anchor.size} records"
                 self._faults.note(BreakError("shorter_than_anchor", end, detail))
 

@@ -6,16 +6,20 @@ __all__ = ["Faults"]
 
 
 class Faults:
-    """Breaks of one log."""
+    """Breaks of one log.
+
+    Attributes:
+        void_from: see `__init__`.
+    """
 
     def __init__(self, void_from: int | None = None) -> None:
         """`void_from`: an operator declared what is at or above it void; None for nothing."""
-        self._void_from = void_from
+        self.void_from = void_from
         self._lowest: dict[str, BreakError] = {}
 
     def note(self, found: BreakError) -> None:
         """Keep a break, if it is the lowest of its kind, and not one of void records."""
-        if self._void_from is not None and found.index >= self._void_from:
+        if self.void_from is not None and found.index >= self.void_from:
             return
         known = self._lowest.get(found.kind)
         if known is None or found.index < known.index:

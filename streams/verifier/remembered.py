@@ -103,9 +103,24 @@ class Remembered:
         deep_enough = [levels[name] for name in _at_least(level) if name in levels]
         return max(deep_enough, key=lambda verified: verified.first, default=None)
 
+    @property
+    def origins(self) -> frozenset[str]:
+        """Every log of which anything was verified."""
+        return frozenset(self._logs)
+
+    def all_of(self, origin: str) -> tuple[Verified, ...]:
+        """What was verified of a log, at whatever level, also where everything is read again."""
+        return tuple(self._logs.get(origin, {}).values())
+
     def advance(self, origin: str, level: str, verified: Verified) -> None:
-        """Remember that a log was verified so far; written from time to time, and at the end."""
-        self._logs.setdefault(origin, {})[level] = verified
+        """Remember that a log was verified so far; written from time to time, and at the end.
+
+        What reaches less far than what is remembered is not: that would be to forget.
+        """
+        levels = self._logs.setdefault(origin, {})
+        if level in levels and levels[level].first > verified.first:
+            return
+        levels[level] = verified
         self._is_written = False
         if self._clock.monotonic() - self._written >= SECONDS_KEPT:
             self.keep()

@@ -4,50 +4,51 @@ Whoever may write there can add an object, so only notes of trusted keys under t
 own size count, over all versions of all names.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import aclosing
 
 from streams.audit.checkpoint import CheckpointText
 from streams.audit.note import TrustedKeys
 from streams.errors import SettingsError
 from streams.ports import ObjectStore, ObjectVersion
-from streams.segments import parse_object_name
+from streams.segments import ObjectName, parse_object_name
+from streams.verifier.fetching import Ahead, in_order
 from streams.verifier.walk import open_anchor
 
 __all__ = ["ANCHORS", "anchors_among"]
 
 ANCHORS = "anchors/v1/"
-NEWEST = 64  # of each log: they all lead to the same history, the newest says most
 NOTE_BYTES_MAX = 2**16
 
 
 async def anchors_among(
     store: ObjectStore, versions: Iterable[ObjectVersion], keys: TrustedKeys | None
 ) -> list[CheckpointText]:
-    """The newest good anchors of each log among what a store lists under `ANCHORS`.
+    """Every good anchor among what a store lists under `ANCHORS`.
+
+    All are read, however many: whoever may add some must not be able to push out another.
 
     Raises:
         TransientError, SettingsError: the store cannot be read.
     """
-    named: dict[str, list[tuple[int, ObjectVersion]]] = defaultdict(list)
-    for version in versions:
-        name = parse_object_name(version.key)
-        if name is None or name.kind != "anchor" or version.is_delete_marker:
-            continue
-        if version.size <= NOTE_BYTES_MAX:
-            named[name.origin].append((name.number, version))
+    wanted = [
+        (name, version)
+        for version in versions
+        if (name := parse_object_name(version.key)) is not None
+        and name.kind == "anchor"
+        and not version.is_delete_marker
+        and version.size <= NOTE_BYTES_MAX
+    ]
+
+    async def fetch(one: tuple[ObjectName, ObjectVersion]) -> bytes | None:
+        return await store.get(one[1].key, one[1].version_id)
+
     found = []
-    for origin, sized in named.items():
-        good = 0
-        for size, version in sorted(sized, key=lambda pair: -pair[0]):
-            note = await store.get(version.key, version.version_id)
+    async with aclosing(in_order(wanted, fetch, lambda one: one[1].size, Ahead())) as fetched:
+        async for (name, _), note in fetched:
             text = _anchor(note or b"", keys)
-            # What is planted must not use up the room of what counts.
-            if text is not None and (text.origin, text.size) == (origin, size):
+            if text is not None and (text.origin, text.size) == (name.origin, name.number):
                 found.append(text)
-                good += 1
-            if good == NEWEST:
-                break
     return found
 
 

@@ -13,7 +13,13 @@ from typing import NamedTuple
 
 import pytest
 
-from streams.segments import Manifest, anchor_name, manifest_name, segment_name
+from streams.segments import (
+    Manifest,
+    anchor_name,
+    encode_segment,
+    manifest_name,
+    segment_name,
+)
 from streams.verifier import LEVELS, Trust
 from tests.support.archived_logs import (
     DAYS,
@@ -290,6 +296,32 @@ async def test_archive_of_another_history_that_was_signed_is_a_fork(level: str) 
     assert isinstance(archive.store, Bucket)
     archive.store.overlay(anchor_name(ORIGIN, 8), note)
     assert (await breaks(archive, level))[0][0] == "fork"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_anchors_in_any_number_push_no_honest_one_out(level: str) -> None:
+    store = Bucket()
+    await Archive(store).fill()
+    for name in await store.versions("archive/"):
+        store.put_instead(name.key, None)
+    forged = SignedLog()
+    forged.next_source_offset += 1
+    for _ in range(3):
+        forged.extend(30).checkpoint()
+    # Whoever holds the key of the log adds anchors of every size of another history.
+    for size in range(13, 91):
+        note = KEY.note(size, anchor(forged, size).root).encode()
+        await store.create(anchor_name(ORIGIN, size), note, retain_days=DAYS)
+    rows = forged.rows
+    await store.create(
+        segment_name(ORIGIN, 0), encode_segment(ORIGIN, 0, None, rows), retain_days=DAYS
+    )
+    archive = Archive(store, forged)
+    found = await told(archive, level)
+    if level == "list":
+        assert found.breaks, "there is no manifest to compare with"
+    else:
+        assert [b.kind for b in found.breaks] == ["archive", "fork"]
 
 
 async def test_anchors_that_nobody_trusted_signed_convict_no_archive() -> None:

@@ -1,6 +1,7 @@
 """What a directory does beyond the contract: modes, dates, and what a crash leaves."""
 
 import asyncio
+import os
 import resource
 import stat
 import sys
@@ -66,6 +67,17 @@ async def test_what_a_crash_left_long_ago_is_swept(
     monkeypatch.setattr("streams.objects.directory.UNFINISHED_KEPT_S", -60)
     await DirectoryObjectStore(tmp_path).create(KEY, b"bytes", retain_days=1)
     assert visible(tmp_path) == [KEY]
+
+
+async def test_a_pipe_under_a_name_is_no_object_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    store = DirectoryObjectStore(tmp_path)
+    version_id = await store.create(KEY, b"bytes", retain_days=1)
+    (tmp_path / KEY).unlink()
+    os.mkfifo(tmp_path / KEY)
+    async with asyncio.timeout(5):
+        assert await store.versions("") == []
+        assert await store.get(KEY) is None
+        assert await store.head(KEY, version_id) is None
 
 
 async def test_a_replaced_file_is_another_version(tmp_path: Path) -> None:

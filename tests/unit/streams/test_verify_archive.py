@@ -9,7 +9,7 @@ import pytest
 
 from streams.audit.checkpoint import CheckpointText
 from streams.audit.operations import EpochForked
-from streams.segments import manifest_name, segment_name
+from streams.segments import encode_segment, manifest_name, segment_name
 from streams.verifier import (
     LEVELS,
     ArchiveReport,
@@ -31,7 +31,7 @@ from tests.support.archived_logs import (
 from tests.support.forgeries import anchor, changed, flipped
 from tests.support.memory_objects import EPOCH
 from tests.support.progress import Counted
-from tests.support.signed_logs import BASE, KEY, ORIGIN, Key, usual_log
+from tests.support.signed_logs import BASE, KEY, ORIGIN, Key, checkpoint_of, usual_log
 
 
 def report(verdict: LogVerdict) -> ArchiveReport:
@@ -61,16 +61,21 @@ async def test_last_segment_may_lack_its_manifest() -> None:
     for level in LEVELS:
         assert await breaks(archive, level) == []
     assert (await told(archive)).size == 12
-    assert (await told(archive, "file")).size == 8
+    assert (await told(archive, "file")).size == 12
+    assert (await told(archive, "list")).size == 8
 
 
-async def test_segment_that_no_manifest_vouches_for_is_counted() -> None:
+async def test_segment_that_no_manifest_vouches_for_is_counted_and_walked() -> None:
     store = Bucket()
     archive = await Archive(store).fill(manifests=2)
-    store.put_instead(segment_name(ORIGIN, 8), archive.encoded_again(8) + b"x")
-    for level, found in (("list", []), ("file", []), ("record", [("archive", 8)])):
+    log = changed(archive.log.rows, 9, flipped)[11:16]
+    forged = encode_segment(ORIGIN, 8, checkpoint_of(archive.log.rows[10]), log)
+    for body, found in ((forged, ("altered", 9)), (b"garbage", ("archive", 8))):
+        store.put_instead(segment_name(ORIGIN, 8), body)
+        assert await breaks(archive, "list") == []
+        assert await breaks(archive, "file") == await breaks(archive) == [found]
+    for level in LEVELS:
         verdict = await told(archive, level)
-        assert [(b.kind, b.index) for b in verdict.breaks] == found
         assert report(verdict).without_manifest == 1
         assert "  1 segments have no manifest yet" in report(verdict).to_lines()
 
@@ -238,6 +243,31 @@ async def test_archive_may_lag_the_sealed_heads_but_not_an_anchor() -> None:
         assert await breaks(archive, level, by_roster(heads=(ahead,))) == []
         trust = Trust(keys=KEY.trusted(), anchors=(ahead,), heads=(ahead,))
         assert await breaks(archive, level, trust) == [("shorter_than_anchor", 12)]
+
+
+async def test_anchor_of_another_log_was_given_and_is_missing() -> None:
+    archive = await Archive(Bucket()).fill()
+    elsewhere = CheckpointText("other.example/prod/authz.decisions/0", 8, b"\1" * 32)
+    for level in LEVELS:
+        assert (await told(archive, level, replace(TRUST, anchors=(elsewhere,)))).anchored == (
+            "missing"
+        )
+
+
+async def test_manifests_that_were_rewritten_are_told_also_of_a_log_that_was_forked() -> None:
+    archive = await Archive(Bucket()).fill()
+    fork = EpochForked(
+        origin=ORIGIN,
+        size=8,
+        root=anchor(archive.log, 8).root,
+        epoch=1,
+        cluster_id="c",
+        topic_id="t",
+        offset=0,
+    )
+    trust = by_roster(manifests={ORIGIN: (b"\1" * 32,)}, forks={ORIGIN: fork})
+    for level in LEVELS:
+        assert await breaks(archive, level, trust) == [("archive", 7)]
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -10,11 +10,20 @@ import pytest
 from streams.audit.note import TrustedKeys
 from streams.clock import SystemClock
 from streams.errors import SettingsError, TransientError
-from streams.segments import segment_name
-from streams.verifier import ArchiveReport, LogVerdict, Remembered, Sample, Trust
+from streams.segments import anchor_name, manifest_name, segment_name
+from streams.verifier import (
+    ArchiveReport,
+    ArchiveRequest,
+    LogVerdict,
+    Remembered,
+    Sample,
+    Trust,
+    verify_archive,
+)
 from tests.support.archived_logs import TRUST, Archive, Bucket, Folder, LyingBucket, breaks, told
 from tests.support.forgeries import anchor
-from tests.support.signed_logs import KEY, ORIGIN, Key
+from tests.support.memory_objects import EPOCH
+from tests.support.signed_logs import BASE, KEY, ORIGIN, TOPIC, Key, SignedLog
 
 KEYS = KEY.trusted()
 
@@ -242,15 +251,68 @@ async def test_memory_of_older_rules_counts_no_more(memory: Path) -> None:
     assert store.read == [0, 4, 8]
 
 
-async def test_memory_of_another_archive_of_the_log_does_not_count(memory: Path) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+async def test_archive_put_back_to_before_what_was_verified_is_a_break(
+    whole: bool, memory: Path
+) -> None:
+    store = Bucket()
+    archive = await Archive(store).fill()
+    await again(archive, memory)
+    before = text_of(memory)
+    for name in (segment_name(ORIGIN, 8), manifest_name(ORIGIN, 8), anchor_name(ORIGIN, 12)):
+        store.put_instead(name, None)
+    assert await breaks(archive) == [], "without the memory nothing shows it"
+    verdict = await again(archive, memory, whole=whole)
+    assert [(b.kind, b.index) for b in verdict.breaks] == [("archive", 8)]
+    assert "what was verified before" in verdict.breaks[0].detail
+    assert text_of(memory) == before, "the evidence is kept"
+
+
+async def test_another_history_signed_by_the_same_key_is_not_what_was_verified(
+    memory: Path,
+) -> None:
     await again(await Archive(Bucket()).fill(), memory)
-    text = text_of(memory)
-    members = json.loads(text)
-    members["logs"][ORIGIN]["record"]["manifest"] = "1" * 64
+    before = text_of(memory)
+    other = SignedLog()
+    other.next_source_offset += 1
+    for _ in range(3):
+        other.extend(4).checkpoint()
+    forged = await Archive(Bucket(), other.extend(2)).fill()
+    assert await breaks(forged) == []
+    verdict = await again(forged, memory)
+    assert ("archive", 8) in [(b.kind, b.index) for b in verdict.breaks]
+    assert text_of(memory) == before
+
+
+async def test_log_that_was_verified_and_is_gone_from_its_archive_is_a_break(
+    memory: Path,
+) -> None:
+    archive = await Archive(Bucket()).fill()
+    await again(archive, memory)
+    members = json.loads(text_of(memory))
+    gone = f"{BASE}/{TOPIC}/7"
+    members["logs"][gone] = members["logs"][ORIGIN]
+    members["logs"]["elsewhere/t/0"] = members["logs"][ORIGIN]
+    members["logs"]["no log"] = members["logs"][ORIGIN]
     write(memory, json.dumps(members))
+    with Remembered.open(memory, KEYS, SystemClock()) as remembered:
+        asked = ArchiveRequest(locked=True, now=EPOCH, remembered=remembered)
+        found = await verify_archive(archive.store, TRUST, asked)
+    said = {log.origin: [(b.kind, b.index) for b in log.breaks] for log in found}
+    assert said == {ORIGIN: [], gone: [("archive", 0)]}
+
+
+async def test_run_that_reads_everything_again_forgets_nothing_when_it_is_cut_short(
+    memory: Path,
+) -> None:
     store = Watched()
-    await again(await Archive(store).fill(), memory)
-    assert store.read == [0, 4, 8]
+    archive = await Archive(store).fill()
+    await again(archive, memory)
+    before = text_of(memory)
+    store.refuses = 8
+    with pytest.raises(TransientError):
+        await again(archive, memory, whole=True)
+    assert text_of(memory) == before
 
 
 # --- a sample ---

@@ -117,7 +117,10 @@ def test_what_is_remembered_and_what_was_seen_go_together(
     assert run(archive, keys, *both).exit_code == 0
     for name in (segment_name(ORIGIN, 8), manifest_name(ORIGIN, 8), anchor_name(ORIGIN, 12)):
         (place(archive) / name).unlink()
-    assert run(archive, keys, *both).exit_code == 24
+    found = log_in(run(archive, keys, *both, "--json"))["breaks"]
+    assert {b["kind"] for b in found} == {"archive", "shorter_than_anchor"}
+    assert run(archive, keys, "--state", tmp_path / "seen.json").exit_code == 24
+    assert run(archive, keys, "--resume", tmp_path / "verified.json").exit_code == 28
 
 
 @pytest.mark.parametrize(

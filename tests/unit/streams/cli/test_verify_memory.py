@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from schemas.records import Record
-from streams.verifier.store_anchors import NEWEST
 from streams.cli.verify import verify
 from streams.segments import anchor_name, encode_segment
 from streams.verifier import SeenNotes, Trust, Verdict, verdict_of
@@ -255,9 +254,23 @@ def test_a_planted_note_in_a_store_neither_counts_nor_hides_one(
 def test_planted_notes_in_any_number_hide_no_anchor(tmp_path: Path, keys: Path) -> None:
     store = anchors(tmp_path / "second", 12)
     small = KEY.note(4, anchor(usual_log(), 4).root)
-    for size in range(100, 100 + 2 * NEWEST):
+    for size in range(100, 230):
         (store / f"anchors/v1/{ORIGIN}/{size:020d}.note").write_text(small)
     assert run(export(tmp_path, sealed(8)), "--keys", keys, "--anchor", store).exit_code == 24
+
+
+def test_signed_anchors_in_any_number_push_no_honest_one_out(tmp_path: Path, keys: Path) -> None:
+    store = anchors(tmp_path / "second", 4, 8, 12)
+    forged = SignedLog()
+    forged.next_source_offset += 1
+    forged.extend(100).checkpoint()
+    folder = store / f"anchors/v1/{ORIGIN}"
+    for size in range(13, 101):
+        note = KEY.note(size, anchor(forged, size).root)
+        (folder / f"{size:020d}.note").write_text(note)
+    path = tmp_path / "forged.avro"
+    path.write_bytes(encode_segment(ORIGIN, 0, None, forged.rows))
+    assert run(path, "--keys", keys, "--anchor", store).exit_code == 25
 
 
 def test_a_store_without_a_good_anchor_is_a_wrong_setting(tmp_path: Path, keys: Path) -> None:
