@@ -8,6 +8,7 @@ from schemas.codec import decode_operation_event, encode_operation_event, encode
 from schemas.errors import InvalidEventError, RejectedInput
 from schemas.framing import confluent_frame
 from schemas.operations import OperationEvent
+from schemas.readable import record_as_json
 from schemas.records import Record
 from schemas.schema_answers import Naming, SchemaAnswer
 from tests.support.operation_events import DRILLED, OPENED, RESTORED, ROOT, ROTATED
@@ -59,3 +60,13 @@ def test_an_event_that_cannot_be_is_refused(wrong: OperationEvent) -> None:
 def test_what_else_stands_among_the_operations_is_no_event(value: bytes | None) -> None:
     with pytest.raises(RejectedInput):
         decode_operation_event(Record(0, 0, None, value))
+
+
+def test_people_can_read_what_stands_among_the_operations() -> None:
+    shown = record_as_json(Record(0, 0, None, encode_operation_event(DRILLED)))
+    assert (shown["passed"], shown["seed"]) == (True, DRILLED.seed)
+    note = b"attestream.operation/key-added/v1\nvkey x\n"
+    assert record_as_json(Record(0, 0, None, note)) == {"note": note.decode()}
+    answer = encode_schema_answer(SchemaAnswer(kind=Naming.ID, reference=bytes(4)))
+    assert record_as_json(Record(0, 0, None, answer))["kind"] == "ID"
+    assert "unreadable" in record_as_json(Record(0, 0, None, b"junk"))
