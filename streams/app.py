@@ -40,6 +40,7 @@ from streams.telemetry.health import Health
 from streams.topology import LogPlace, Topology
 from streams.trust import FollowedKeys, Trust
 from streams.trust_root import (
+    deployment_history,
     deployment_keys,
     following,
     operator_keys,
@@ -58,6 +59,7 @@ __all__ = [
     "Deployment",
     "SealingService",
     "check_settings",
+    "deployment_history",
     "deployment_keys",
     "embedded_base",
     "kafka_connection",
