@@ -1,6 +1,7 @@
 """Files of `vectors serve`: encrypted, whole or not there, and refused where anything differs."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from streams.settings import load_settings
 
 KEY, OTHER = "11" * 32, "22" * 16
 ROOM = 2**30
+ENCRYPTED = saving._encrypted
 MARK = "a-node-whose-name-nobody-may-read"
 
 
@@ -171,6 +173,26 @@ def test_a_rotation_that_does_not_read_back_keeps_the_old_key_and_file(
     monkeypatch.undo()
     saver.save(spaces)
     store(folder).restore(Spaces(ROOM), None)
+
+
+def test_a_file_that_holds_something_else_than_is_held_does_not_stay(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver, spaces = store(folder), held()
+    saver.save(spaces)
+    before = files(folder)
+    changed = dict(shown(spaces))
+    monkeypatch.setattr(saving, "_encrypted", partial(encrypted_of, held(count=3)))
+    with pytest.raises(RequestError) as raised:
+        saver.save(spaces)
+    assert refusal(raised) == "refused"
+    assert files(folder) == before
+    assert shown(spaces) == changed
+
+
+def encrypted_of(other: Spaces, _: object, snapshot: str, data_key: bytes) -> Iterator[bytes]:
+    """The chunks of other vectors, all right in themselves."""
+    return ENCRYPTED({name: other.held(name) for name in other.names}, snapshot, data_key)
 
 
 def test_the_newest_three_stay_and_the_newest_is_restored(folder: Path) -> None:

@@ -89,8 +89,11 @@ def test_who_adds_while_a_graph_is_built_waits_for_it_or_changes_nothing() -> No
     with pytest.raises(RequestError) as raised:
         spaces.add("s", random_vectors(1, 900), lambda: True)
     assert code_of(raised) == "timeout"
+    assert raised.value.more == {}
     assert spaces.stats("s")["vectors"] == 199
+    assert spaces.stats("s")["building"]
     assert spaces.add("s", random_vectors(1, 900), never) == 200
+    assert not spaces.stats("s")["building"]
 
 
 def test_an_adding_whose_time_is_over_says_how_far_it_came() -> None:

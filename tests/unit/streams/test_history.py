@@ -57,7 +57,8 @@ async def test_a_log_that_grows_is_read_to_where_it_was_asked_for() -> None:
 
 async def test_pages_hold_what_was_there_when_the_end_was_asked_for() -> None:
     reader = cast(PartitionReader, Shrinking(Bounds(0, 6, 9)))
-    assert [page async for page in pages(reader, 1, 5)] == [ROWS[1:3], ROWS[3:5]]
+    # What comes in one answer with the last of them is behind the end.
+    assert [page async for page in pages(reader, 1, 4)] == [ROWS[1:3], ROWS[3:4]]
 
 
 async def test_a_proof_from_a_log_that_loses_its_end_is_not_waited_for() -> None:
