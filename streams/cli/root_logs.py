@@ -20,6 +20,7 @@ from streams.segments import SegmentReader, parse_object_name
 from streams.verifier import SEGMENT_FILE_MAX, RootLogs
 
 __all__ = [
+    "EPOCH",
     "RootName",
     "archived_roots",
     "embedded_roots",

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from schemas.codec import encode_head
 from schemas.heads import LogHead
 from schemas.records import Record
-from streams.audit.operations import KeyAdded, operator_name
+from streams.audit.checkpoint import parse_checkpoint
+from streams.audit.operations import EpochForked, KeyAdded, Operation, operator_name
 from streams.cli.verify import verify
 from streams.kafka.reader import KafkaPartitionReader
 from streams.kafka.writer import KafkaPartitionWriter
@@ -26,9 +27,11 @@ from tests.support.signed_logs import (
     ORIGIN,
     PARTITION,
     TOPIC,
+    Key,
     SignedLog,
     usual_log,
 )
+from tests.support.signed_logs import checkpoint_of as audit_checkpoint
 
 pytestmark = pytest.mark.integration
 
@@ -211,3 +214,105 @@ async def test_orders_and_heads_of_the_same_deployment_are_followed(
     assert [b["kind"] for b in logs_told[lost]["breaks"]] == ["shorter_than_anchor"]
     assert logs_told[f"{BASE}/{source}/0"]["breaks"] == []
     assert logs_told[f"{BASE}/{source}/0"]["roster"] == "missing"
+
+
+# --- the epochs of a log ---
+
+
+class Forked(NamedTuple):
+    """The topics of a log that an operator forked at 4, and the next epoch of twelve records."""
+
+    prefix: str
+    source: str
+    logs: dict[str, list[Record]]
+
+    @property
+    def audit(self) -> str:
+        return f"{self.prefix}audit.{self.source}"
+
+    @property
+    def later(self) -> str:
+        return f"{BASE}/{self.source}/0/e1"
+
+
+def forked(*, operations_key: Key = KEY, opened: bool = True) -> Forked:
+    prefix = f"test-{secrets.token_hex(4)}."
+    sources = [event._replace(offset=n) for n, event in enumerate(EVENTS)]
+    source, operations = f"{prefix}events", f"{prefix}attestream.operations"
+    first = sealed_at_once(source, sources[:4])
+    root = parse_checkpoint(audit_checkpoint(first[-1]).note)[0].root
+    fork = EpochForked(
+        origin=f"{BASE}/{source}/0",
+        size=4,
+        root=root,
+        epoch=1,
+        cluster_id="c",
+        topic_id="t",
+        offset=0,
+    )
+    orders: list[Operation] = [KeyAdded(vkey=KEY.vkey(), prefix=BASE), *([fork] if opened else [])]
+    later = sealed_at_once(source, sources, origin=f"{BASE}/{source}/0/e1")
+    audits = {
+        f"{prefix}audit.{source}": first,
+        f"{prefix}audit.{source}.e1": later,
+        f"{prefix}audit.{operations}": root_log(
+            operations, [signed_order(one) for one in orders], operations_key
+        ),
+    }
+    return Forked(prefix, source, audits)
+
+
+async def verified(
+    kafka: KafkaBroker, tmp_path: Path, made: Forked, *more: str
+) -> tuple[int, dict[str, Any]]:
+    for audit, rows in made.logs.items():
+        await kafka.create_topic(1, name=audit)
+        writer = KafkaPartitionWriter(kafka.connection(), audit, 0)
+        await writer.start()
+        await writer.append([NewRecord(r.timestamp, r.value or b"") for r in rows])
+        await writer.close()
+        await committed(kafka, audit)
+    address = f"kafka://{kafka.bootstrap}/{made.audit}"
+    operator = OPERATOR.vkey(operator_name(BASE)).render()
+    status, found = await asyncio.to_thread(told, tmp_path, address, *more, keys=operator)
+    return status, {log["origin"]: [b["kind"] for b in log["breaks"]] for log in found["logs"]}
+
+
+async def test_every_epoch_of_a_log_is_verified(kafka: KafkaBroker, tmp_path: Path) -> None:
+    made = forked()
+    found = await verified(kafka, tmp_path, made)
+    assert found == (0, {f"{BASE}/{made.source}/0": [], made.later: []})
+
+
+async def test_topic_of_an_epoch_that_was_deleted_is_not_intact(
+    kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    made = forked()
+    rows = made.logs.pop(f"{made.audit}.e1")
+    status, logs = await verified(kafka, tmp_path, made)
+    assert (status, logs) == (3, {f"{BASE}/{made.source}/0": []})
+    note = tmp_path / "anchor.note"
+    await asyncio.to_thread(note.write_text, audit_checkpoint(rows[-1]).note)
+    made = made._replace(logs={})
+    status, logs = await verified(kafka, tmp_path, made, "--anchor", str(note))
+    assert (status, logs[made.later]) == (24, ["shorter_than_anchor"])
+
+
+async def test_epoch_behind_one_that_was_deleted_is_found(
+    kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    made = forked(opened=False)
+    made.logs.pop(f"{made.audit}.e1")
+    third = f"{BASE}/{made.source}/0/e3"
+    made.logs[f"{made.audit}.e3"] = sealed_at_once(made.source, EVENTS[:1], origin=third)
+    _, logs = await verified(kafka, tmp_path, made)
+    assert logs[third] == ["sequence"], "no order of the operator opened it"
+
+
+async def test_orders_in_a_log_that_nobody_trusted_signed_are_not_intact(
+    kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    made = forked(operations_key=Key("thief"))
+    status, logs = await verified(kafka, tmp_path, made)
+    operations = f"{BASE}/{made.prefix}attestream.operations/0"
+    assert (status, logs[operations]) == (23, ["unknown_key"])
