@@ -29,6 +29,7 @@ from streams.topology import LogPlace
 
 __all__ = ["fork"]
 
+ORDERS = "attestream.operations"
 UNJUDGED = {"unknown_key", "bad_signature"}  # breaks that may say more of the keys than of the log
 
 
@@ -143,6 +144,12 @@ def _told(found: _Found) -> list[str]:
         lines.append(
             f"it is anchored up to size {standing.anchored}: what is archived from index "
             f"{standing.size} on is void as well, and whoever holds such an anchor is told"
+        )
+    if parse_log_name(found.log.origin).topic.endswith(ORDERS):
+        lines.append(
+            f"orders that are sealed from index {standing.size} on count again only as far as "
+            f"the source holds them from offset {found.order.offset} on: look whether one of "
+            "them retires a key, and send it again if it is not there"
         )
     if found.lost:
         lines.append(f"retention took {found.lost} offsets before any of them was sealed")

@@ -189,6 +189,8 @@ class LogWalk:
         """A later epoch is one by the operator's order alone: whoever signs logs opens none."""
         if not (origin and self._trust.has_orders and parse_log_name(origin).epoch):
             return
+        if self._trust.may_lag:
+            return  # its order may be sealed, and not archived yet
         if self._trail.checkpoints and self._trust.begins_at(origin) is None:
             self.note(BreakError("sequence", 0, "no order of the operator opened this epoch"))
 

@@ -19,6 +19,7 @@ from streams.cli.verify import verify
 from streams.embedded.database import EmbeddedDatabase
 from streams.embedded.partitions import EmbeddedPartitionWriter
 from streams.ports import NewRecord
+from streams.verifier import Trust, verify_rows
 from tests.support.forgeries import anchor
 from tests.support.operator_notes import OPERATOR, signed_order
 from tests.support.root_logs import root_log, sealed_at_once
@@ -281,3 +282,12 @@ def test_an_epoch_that_no_order_opened_is_no_log(home: Home) -> None:
     status, logs = home.told()
     assert (status, breaks(logs[NEXT])) == (21, [("sequence", 0)])
     assert breaks(logs[ORIGIN]) == []
+
+
+@pytest.mark.parametrize(("may_lag", "expected"), [(False, ["sequence"]), (True, [])])
+def test_an_archive_may_lack_the_order_of_an_epoch_that_it_has(
+    *, may_lag: bool, expected: list[str]
+) -> None:
+    """Logs are archived one by one, and that of the orders may be behind."""
+    trust = Trust(keys=KEY.trusted(), has_orders=True, may_lag=may_lag)
+    assert [found.kind for found in verify_rows(NEW.rows, trust).breaks] == expected
