@@ -9,6 +9,7 @@ from bench import (
     detection,
     embedded,
     hot_paths,
+    index,
     latency,
     restoring,
     sealing,
@@ -27,6 +28,7 @@ PARTS = {
     "restore": ("Restoring from the archive", restoring.report),
     "snapshots": ("Snapshots", snapshots.report),
     "detection": ("Decision index", detection.report),
+    "index": ("Size and speed of the decision index", index.report),
 }
 
 

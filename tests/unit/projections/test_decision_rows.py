@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from projections.decision_index.digests import Digests
 from projections.decision_index.embedding import Features, Vector, digest_of, embed
 from projections.decision_index.graph import FoldedGraph
 from projections.decision_index.index import CandidateGraph, DecisionRows, Tiers
@@ -192,3 +193,63 @@ def test_a_graph_that_cannot_reach_k_rows_gives_what_it_reaches() -> None:
     for label in range(4):
         graph._graph.mark_deleted(label)
     assert graph.nearest(unit_rows(1)[0], 5).tolist() == [4]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf], ids=str)
+def test_numbers_that_are_none_are_refused_by_a_graph(wrong: float) -> None:
+    graph = VectorGraph(8)
+    graph.add(unit_rows(3))
+    bad = unit_rows(2)
+    bad[1, 3] = wrong
+    with pytest.raises(ValueError, match="finite"):
+        graph.add(bad)
+    with pytest.raises(ValueError, match="finite"):
+        graph.nearest(bad[1], 1)
+    assert graph.size == 3
+    assert sorted(graph.nearest(bad[0], 5).tolist()) == [0, 1, 2]
+
+
+def test_a_question_of_another_width_is_refused_and_no_rows_are_none() -> None:
+    graph = VectorGraph(8)
+    graph.add(unit_rows(3))
+    for wrong in (np.zeros(7, np.float32), np.zeros(9, np.float32), unit_rows(1)):
+        with pytest.raises(ValueError, match="expected rows of 8"):
+            graph.nearest(wrong, 1)
+    graph.add(np.zeros((0, 8), np.float32))
+    assert graph.size == 3
+
+
+def test_memory_of_a_graph_rises_with_its_links_and_its_width() -> None:
+    sizes = []
+    for width, links in ((8, 16), (8, 32), (64, 32)):
+        graph = VectorGraph(width, GraphSettings(m=links))
+        graph.add(np.ones((5, width), np.float32))
+        sizes.append(graph.memory_bytes)
+    assert sizes == sorted(set(sizes))
+
+
+def test_rows_are_found_exactly_across_blocks_and_dense_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("projections.decision_index.sparse.BLOCK_ROWS", 100)
+    rows = rows_of(350, hot_rows=7)
+    assert len(rows._vectors._blocks) == 4
+    assert any(block.full for block in rows._vectors._blocks)
+    for number in (0, 99, 100, 349, 1000):
+        vector = embed(asked(number))
+        assert [tuple(near) for near in rows.nearest(vector, 8)] == brute(350, vector, 8)
+
+
+def test_digests_are_found_however_many_there_are_and_taken_back() -> None:
+    digests = [digest_of(asked(number)) for number in range(500)]
+    table = Digests()
+    for number, digest in enumerate(digests):
+        assert table.find(digest) is None
+        assert table.append(digest) == number
+    for known in (table, Digests.of(table.part(0, 500))):
+        assert [known.find(digest) for digest in digests] == list(range(500))
+        assert known.find(digest_of(asked(500))) is None
+    with pytest.raises(ValueError, match="twice"):
+        Digests.of(digests[0] + digests[1] + digests[0])
+    with pytest.raises(ValueError, match="cut off"):
+        Digests.of(digests[0][:-1])
