@@ -85,6 +85,7 @@ async def run_embedded(settings: Settings, *, once: bool) -> None:
     Raises:
         SettingsError: the home is in use by another process, or cannot be used.
         VerificationError: `once`, and a partition was stopped by a verdict.
+        TransientError: `once`, and the archive does not answer; otherwise it is waited for.
     """
     if once:
         settings = settings.model_copy(update={"segment_idle_s": IDLE_ONCE_S})
@@ -94,6 +95,7 @@ async def run_embedded(settings: Settings, *, once: bool) -> None:
         async with open_deployment(settings, health, SystemClock()) as deployment:
             pipeline = Pipeline(deployment, search, snapshots)
             if once:
+                await deployment.objects.check_bucket()
                 await until_settled(pipeline, health)
                 return
             host, port = settings.http_host, settings.http_port

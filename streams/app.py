@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from streams.anchors import AnchorStore
 from streams.archive_root import (
+    archive_problems,
     kept_verdicts,
     newest_anchors,
     open_admitted,
@@ -206,14 +207,7 @@ async def preflight(settings: Settings, topics: Callable[[Topology], Sequence[st
             operator_keys(settings, engine.topology.base)
         except SettingsError as error:
             problems += error.problems
-    objects = open_objects(settings)
-    try:
-        with suppress(TransientError):
-            await objects.check_bucket()
-    except SettingsError as error:
-        problems += error.problems
-    finally:
-        await objects.close()
+    problems += await archive_problems(settings)
     problems += await _signer_problems(settings)
     if problems:
         raise SettingsError(problems)

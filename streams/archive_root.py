@@ -5,7 +5,7 @@ Optional dependencies are imported where an address needs them.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streams.objects.probe_bucket import OpenBucket
 
 __all__ = [
+    "archive_problems",
     "kept_verdicts",
     "newest_anchors",
     "open_admitted",
@@ -89,6 +90,19 @@ async def open_admitted(settings: Settings, clock: Clock) -> "CheckedStore":
         await store.close()
         raise
     return gated
+
+
+async def archive_problems(settings: Settings) -> list[str]:
+    """What keeps a worker from using the archive; none where it gives no answer now."""
+    objects = open_objects(settings)
+    try:
+        with suppress(TransientError, TimeoutError):
+            await asyncio.wait_for(objects.check_bucket(), START_S)
+    except SettingsError as error:
+        return error.problems
+    finally:
+        await objects.close()
+    return []
 
 
 def open_holding(settings: Settings, *, releasing: bool) -> "HoldingStore":

@@ -14,10 +14,12 @@ from prometheus_client import REGISTRY
 import streams.objects.s3 as s3_store
 from projections import roles
 from projections.archive import age
+from projections.embedded import run_embedded
 from projections.runner import RETRY_MAX_S
 from projections.services import ProjectionService
 from streams.app import Deployment, SealingService, open_deployment
 from streams.clock import SystemClock
+from streams.errors import TransientError
 from streams.objects.s3 import S3ObjectStore
 from streams.ports import NewRecord
 from streams.settings import Settings, load_settings
@@ -49,6 +51,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_store, "Patience", lambda: PATIENCE)
     monkeypatch.setattr(age, "PERIOD_S", 0.1)
     monkeypatch.setattr("projections.runner.RETRY_MAX_S", min(RETRY_MAX_S, 0.5))
+
+
+async def test_what_is_to_be_done_once_ends_where_the_archive_is_away(tmp_path: Path) -> None:
+    nowhere = S3Server(endpoint="http://127.0.0.1:9", access_key="id", secret="hush")
+    settings = settings_of(nowhere, "my-archive", nowhere.endpoint, tmp_path / "home")
+    with pytest.raises(TransientError, match="my-archive"):
+        await asyncio.wait_for(run_embedded(settings, once=True), 30)
 
 
 def settings_of(server: S3Server, bucket: str, endpoint: str, home: Path) -> Settings:
