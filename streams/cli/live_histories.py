@@ -24,6 +24,7 @@ from streams.history import pages
 from streams.ports import PartitionReader
 from streams.topology import Topology
 from streams.verifier import (
+    UNOPENED,
     LogVerdict,
     LogWalk,
     OpenSource,
@@ -63,11 +64,17 @@ async def verify_topic(address: str, inquiry: Inquiry, unreadable: list[str]) ->
         if await engine.partitions(topic) <= (wanted or 0):
             count = await engine.partitions(topic)
             raise SourceUnreadableError(f"there is no such partition: {topic} has {count}")
-        given, roots = inquiry.trust.keys, await _live_roots(engine, topic)
-        inquiry = inquiry._replace(trust=await rooted(inquiry.trust, roots))
+        given, asked = inquiry.trust.keys, inquiry
+        for _ in range(2):
+            roots = await _live_roots(engine, topic)
+            inquiry = asked._replace(trust=await rooted(asked.trust, roots))
+            logs = []
+            for audit in await _epochs(engine, topic):
+                logs += await _topic(engine, (audit, wanted), inquiry)
+            # An order may have been sealed since orders were read: they are read once more.
+            if not any(found.detail == UNOPENED for log in logs for found in log.breaks):
+                break
         inquiry.rosters.add(inquiry.trust)
-        for audit in await _epochs(engine, topic):
-            logs += await _topic(engine, (audit, wanted), inquiry)
         logs += _gone_epochs((topic, wanted), logs, inquiry.trust, unreadable)
         if has_operator(given):
             logs += await _operations(engine, topic, inquiry)
@@ -98,9 +105,11 @@ async def _epochs(engine: Engine, audit_topic: str) -> list[str]:
     """
     topics, newest, epoch = [audit_topic], 0, 0
     while (epoch := epoch + 1) <= newest + GONE_MAX:
-        if await engine.partitions(epoch_topic(audit_topic, epoch)):
-            topics.append(epoch_topic(audit_topic, epoch))
-            newest = epoch
+        # Whoever may not ask for it is as well off as where it is not.
+        with suppress(SettingsError):
+            if await engine.partitions(epoch_topic(audit_topic, epoch)):
+                topics.append(epoch_topic(audit_topic, epoch))
+                newest = epoch
     return topics
 
 
@@ -110,9 +119,11 @@ async def _operations(engine: Engine, audit_topic: str, inquiry: Inquiry) -> lis
     Their orders were read by shape alone: only now it is known whose signatures they need.
     """
     root, logs = root_topic(audit_topic, "operations"), list[LogVerdict]()
-    if EPOCH.sub("", audit_topic) != root and await engine.partitions(root):
-        for topic in await _epochs(engine, root):
-            logs += await _topic(engine, (topic, 0), inquiry._replace(with_source=False))
+    if EPOCH.sub("", audit_topic) != root:
+        # Where they may not be read, none of them was believed.
+        with suppress(SettingsError):
+            for topic in await _epochs(engine, root) if await engine.partitions(root) else ():
+                logs += await _topic(engine, (topic, 0), inquiry._replace(with_source=False))
     return [log for log in logs if log.breaks]
 
 

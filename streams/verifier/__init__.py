@@ -38,7 +38,14 @@ from streams.verifier.state import SeenNotes
 from streams.verifier.store_anchors import ANCHORS, anchors_among
 from streams.verifier.tiles import TileRequest, TileShelf, verify_tiles
 from streams.verifier.verdicts import BREAK_STATUS, LogVerdict, Trust, Verdict, verdict_of
-from streams.verifier.walk import LogWalk, claimed_origins, open_anchor, verify_files, verify_rows
+from streams.verifier.walk import (
+    UNOPENED,
+    LogWalk,
+    claimed_origins,
+    open_anchor,
+    verify_files,
+    verify_rows,
+)
 
 __all__ = [
     "ANCHORS",
@@ -46,6 +53,7 @@ __all__ = [
     "LEVELS",
     "SEGMENT_FILE_MAX",
     "SILENT",
+    "UNOPENED",
     "ArchiveReport",
     "ArchiveRequest",
     "Digests",

@@ -189,7 +189,6 @@ class _ArchivedLog:
             place = (self._request.replica, in_replica)
             replica = await compare_replica(*place, chain, self._terms, self._faults.note)
         named = await self._check_named(chain)
-        self._require_opened()
         trust = self._about(replica)
         reading = Reading(
             level=self._request.level,
@@ -215,13 +214,6 @@ class _ArchivedLog:
         if verdict.anchored == "not given" and self._trust.anchors:
             verdict = replace(verdict, anchored="missing")  # none of them is of this log
         return replace(verdict, archive=report).ended_by(self._trust.forks.get(self._origin))
-
-    def _require_opened(self) -> None:
-        """A later epoch is one by the operator's order alone, also where no record is read."""
-        is_later = self._trust.has_orders and parse_log_name(self._origin).epoch
-        if is_later and self._trust.begins_at(self._origin) is None:
-            detail = "no order of the operator opened this epoch"
-            self._faults.note(BreakError("sequence", 0, detail))
 
     def _about(self, replica: ComparedReplica | None) -> Trust:
         """What is known of this log."""

@@ -32,9 +32,10 @@ from streams.verifier.progress import SILENT, Progress
 from streams.verifier.source import SourceComparison
 from streams.verifier.verdicts import LogVerdict, Trust
 
-__all__ = ["LogWalk", "claimed_origins", "open_anchor", "verify_files", "verify_rows"]
+__all__ = ["UNOPENED", "LogWalk", "claimed_origins", "open_anchor", "verify_files", "verify_rows"]
 
 BATCH_RECORDS = 2000
+UNOPENED = "no order of the operator opened this epoch"
 
 
 class LogWalk:
@@ -186,13 +187,17 @@ class LogWalk:
         return verdict.ended_by(self._trust.forks.get(trail.origin or ""))
 
     def _require_opened(self, origin: str | None) -> None:
-        """A later epoch is one by the operator's order alone: whoever signs logs opens none."""
-        if not (origin and self._trust.has_orders and parse_log_name(origin).epoch):
+        """A later epoch is one by the operator's order alone: whoever signs logs opens none.
+
+        An archive says nothing here: the order may not be archived yet, and its epoch be.
+        """
+        says_all = self._trust.has_orders and not self._trust.may_lag
+        if not (origin and says_all and parse_log_name(origin).epoch):
             return
         if self._trust.may_lag:
             return  # its order may be sealed, and not archived yet
         if self._trail.checkpoints and self._trust.begins_at(origin) is None:
-            self.note(BreakError("sequence", 0, "no order of the operator opened this epoch"))
+            self.note(BreakError("sequence", 0, UNOPENED))
 
     def _may_lag(self, size: int) -> bool:
         """Whether no more than sealed heads say that the log is longer, and it may lag them."""
