@@ -1,5 +1,7 @@
 """The rules of the decision index as the settings give them."""
 
+from datetime import UTC, datetime
+
 from projections.decision_index.scoring import Mode, Rules
 from streams.settings import Settings
 
@@ -17,6 +19,7 @@ def rules_of(settings: Settings) -> Rules:
         percentage=settings.pipeline_percent,
         alert_budget=settings.alert_budget,
         neighbours=settings.alert_neighbours,
+        since_ms=settings.alerts_from_ms,
     )
 
 
@@ -27,8 +30,12 @@ def what_is_published(rules: Rules) -> str:
             return "off: no decision is scored, none can be searched for"
         case Mode.SHADOW:
             return "shadow: findings are counted and not published"
-        case Mode.ON if rules.percentage < 100:
-            share = f"{rules.percentage} % of the principals"
-            return f"on for {share}: findings about the others are counted and not published"
         case Mode.ON:
-            return ""
+            share = f" for {rules.percentage} % of the principals" * (rules.percentage < 100)
+            since = f" from {_moment(rules.since_ms)} on" * bool(rules.since_ms)
+            others = f"on{share}{since}: findings about others are counted and not published"
+            return others if share or since else ""
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -1,6 +1,7 @@
 """Every setting: its name, its type, its bounds, its default (docs/reference/settings.md)."""
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -73,6 +74,19 @@ def _user_info(info: SecretStr) -> SecretStr:
 def _index_key(text: object) -> object:
     # Kept as hex: whatever form it was given in, one key has one spelling.
     return index_key(text).hex() if isinstance(text, str) else text
+
+
+def _moment(text: object) -> object:
+    # Kept as milliseconds since the epoch.
+    if not isinstance(text, str):
+        return text
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or moment.timestamp() < 0:
+        raise ValueError("expected an RFC 3339 time, e.g. 2026-11-21T22:00:00Z")
+    return int(moment.timestamp() * 1000)
 
 
 def _bearer(key: SecretStr) -> SecretStr:
@@ -198,6 +212,9 @@ class Settings(BaseModel):
     warm_up: int = Field(1000, alias="ATTESTREAM_WARM_UP", ge=0, le=10_000_000)
     alerts_per_hour: int = Field(100, alias="ATTESTREAM_ALERTS_PER_HOUR", ge=1, le=100_000)
     dedup_window_s: int = Field(3600, alias="ATTESTREAM_DEDUP_WINDOW_S", ge=1, le=30 * 86_400)
+    alerts_from_ms: Annotated[int, BeforeValidator(_moment)] = Field(
+        0, alias="ATTESTREAM_ALERTS_FROM"
+    )
     alert_budget: int = Field(0, alias="ATTESTREAM_ALERT_BUDGET", ge=0, le=10_000)
     alert_neighbours: int = Field(5, alias="ATTESTREAM_ALERT_NEIGHBOURS", ge=1, le=20)
     index_width: Annotated[int, AfterValidator(_divisor)] = Field(

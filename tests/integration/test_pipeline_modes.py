@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from projections.decision_index.scoring import Rules
 from tests.support.embedded_command import EmbeddedHome
 
 COUNT = 900
-TUNING = {"ATTESTREAM_WARM_UP": "300", "ATTESTREAM_RISK_THRESHOLD": "0.6"}
+TUNING = {"ATTESTREAM_WARM_UP": "300", "ATTESTREAM_RISK_THRESHOLD": "0.5"}
+LATER = "2026-01-01T09:30:00Z"  # two events in three are earlier
 WITHHELD = "findings not published"
 pytestmark = [pytest.mark.slow]
 Copied = Callable[..., EmbeddedHome]
@@ -80,6 +82,18 @@ def test_a_mode_that_withholds_is_shown_and_is_part_of_the_rule_version(copied: 
         assert found["good"] is None
         versions.add(found["says"].rpartition(" ")[2])
     assert len(versions) == 2
+
+
+def test_findings_about_older_records_than_asked_for_are_not_published(copied: Copied) -> None:
+    home = copied(ATTESTREAM_ALERTS_FROM=LATER)
+    (withheld,) = home.logged(home.run("run", "--once"), WITHHELD)
+    alerts = home.alerts()
+    assert withheld["shadowed"] > 0
+    assert len(alerts) > 0
+    earliest = datetime.fromisoformat(LATER).timestamp() * 1_000_000
+    assert all(alert["first_seen"] >= earliest for alert in alerts)
+    (found,) = [one for one in home.lines("doctor", "--json") if one["part"] == "alerts"]
+    assert "on from 2026-01-01T09:30:00+00:00 on" in found["says"]
 
 
 def test_a_mode_nobody_knows_is_refused_before_anything_is_read(tmp_path: Path) -> None:

@@ -154,3 +154,23 @@ def test_sasl_without_credentials_is_refused() -> None:
 
 def test_every_setting_has_an_alias() -> None:
     assert all(field.alias for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("2026-11-21T22:00:00Z", 1_795_298_400_000),
+        ("2026-11-21T23:00:00.5+01:00", 1_795_298_400_500),
+        ("1970-01-01T00:00:00Z", 0),
+    ],
+)
+def test_a_time_is_kept_as_milliseconds(text: str, milliseconds: int) -> None:
+    assert load_settings({"ATTESTREAM_ALERTS_FROM": text}).alerts_from_ms == milliseconds
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-11-21T22:00:00", "now", "1795298400000", "1969-12-31T00:00:00Z"]
+)
+def test_a_time_without_zone_or_before_the_epoch_is_refused(text: str) -> None:
+    (problem,) = problems(ATTESTREAM_ALERTS_FROM=text)
+    assert "RFC 3339" in problem
