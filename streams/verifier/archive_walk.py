@@ -106,6 +106,7 @@ class ArchiveWalk:
         self._walked: list[LogVerdict] = []
         self._compared: set[CheckpointText] = set()
         self._begun_at = 0  # the first index of the walk
+        self._limits: list[int] = []  # sizes up to which walks that broke were good
         self._is_at_end = False  # the last walk went over the last segment
         self._before = self._known = 0  # leading segments that were verified before
         self._since_ms = reading.now_ms
@@ -302,6 +303,8 @@ class ArchiveWalk:
             return
         verdict = walk.verdict()
         self._compared.update(walk.compared)
+        if verdict.breaks:
+            self._limits.append(max(verdict.size, self._begun_at))
         for found in verdict.breaks:
             # A walk that could not begin knows no index of its own.
             index = max(found.index, self._begun_at)
@@ -350,7 +353,7 @@ class ArchiveWalk:
         """The last good checkpoint before the first break."""
         good = {size: root.hex() for size, root in self._chain.closings.items()}
         good |= {one.size: one.root for one in self._walked if one.size}
-        limits = [one.size for one in self._walked if one.breaks]
+        limits = list(self._limits)
         index = self._faults.index_of("archive")
         limits += [] if index is None else [index]
         if not limits and self._walked:

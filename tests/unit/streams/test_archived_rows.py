@@ -9,7 +9,7 @@ from streams.audit.checkpoint import CheckpointText
 from streams.errors import BreakError
 from streams.segments import encode_segment, manifest_name, segment_name
 from streams.verifier import VerifiedSegment, archived_origins, verified_segments
-from tests.support.archived_logs import Archive, Bucket, Folder
+from tests.support.archived_logs import Archive, Bucket, Folder, LyingBucket
 from tests.support.forgeries import anchor, changed, flipped
 from tests.support.signed_logs import KEY, ORIGIN, Key, checkpoint_of, usual_log
 
@@ -121,3 +121,19 @@ async def test_an_anchor_beyond_the_end_raises_behind_the_last_segment() -> None
     beyond = CheckpointText(ORIGIN, 13, b"\1" * 32)
     assert await handed_until(archive, anchors=[beyond]) == (12, ("shorter_than_anchor", 12))
     assert len(await handed(archive, anchors=[anchor(archive.log, 12)])) == 3
+
+
+async def test_other_bytes_of_the_same_rows_are_not_handed_out() -> None:
+    store = LyingBucket()
+    archive = await Archive(store).fill()
+    store.put_instead(segment_name(ORIGIN, 4), archive.encoded_again(4))
+    assert await handed_until(archive) == (4, ("archive", 4))
+
+
+async def test_segment_that_does_not_end_sealed_is_not_handed_out() -> None:
+    store = Bucket()
+    archive = await Archive(store).fill(manifests=2)
+    rows = archive.log.rows[11:]
+    body = encode_segment(ORIGIN, 8, checkpoint_of(archive.log.rows[10]), rows)
+    store.put_instead(segment_name(ORIGIN, 8), body)
+    assert await handed_until(archive) == (8, ("unsealed_tail", 12))

@@ -74,6 +74,7 @@ async def test_segment_that_no_manifest_vouches_for_is_counted_and_walked() -> N
         store.put_instead(segment_name(ORIGIN, 8), body)
         assert await breaks(archive, "list") == []
         assert await breaks(archive, "file") == await breaks(archive) == [found]
+        assert (await told(archive, "file")).size == (await told(archive)).size == 8
     for level in LEVELS:
         verdict = await told(archive, level)
         assert report(verdict).without_manifest == 1
