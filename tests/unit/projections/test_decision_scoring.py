@@ -12,6 +12,7 @@ from projections.decision_index.scoring import (
     Mode,
     Rules,
     Surprise,
+    repeated,
     rule_version,
     score,
 )
@@ -140,3 +141,58 @@ def test_a_principal_named_like_a_kind_is_counted_apart() -> None:
     assert habits.known("view") == 0
     habits.learn(asked("bea"))
     assert habits.known("chart") == 1
+
+
+def test_what_few_principals_ever_do_surprises_more_than_what_everybody_comes_to_do() -> None:
+    habits = Habits()
+    for number in range(300):
+        habits.learn(asked("keeper", kind="vault", action="open", scope="cellar"))
+        habits.learn(asked(f"guest-{number}", kind="door", action="open", scope="hall"))
+        habits.learn(asked("bea"))
+    vault = habits.measure(asked("bea", kind="vault", action="open")).novelty
+    door = habits.measure(asked("bea", kind="door", action="open")).novelty
+    assert vault > door > 0
+    cellar = habits.measure(asked("bea", scope="cellar")).novelty
+    hall = habits.measure(asked("bea", scope="hall")).novelty
+    assert cellar > hall > 0
+
+
+def test_who_did_many_things_once_surprises_less_with_another_than_who_repeats_them() -> None:
+    once, again = Habits(), Habits()
+    for number in range(20):
+        once.learn(asked("bea", kind=f"kind-{number}"))
+        again.learn(asked("bea", kind=f"kind-{number % 10}"))
+    for habits in (once, again):
+        for _ in range(20):
+            habits.learn(asked("bea"))
+    new = asked("bea", kind="another")
+    assert habits.measure(new).novelty > once.measure(new).novelty
+    # The same number of kinds, all of them twice: only what was had once is another.
+    twice = Habits()
+    for number in range(20):
+        for _ in range(2):
+            twice.learn(asked("bea", kind=f"kind-{number}"))
+    once.learn(asked("bea"))
+    assert twice.known("bea") == 40
+    assert twice.measure(new).novelty > once.measure(new).novelty
+
+
+def test_the_same_oddity_is_no_rarer_in_a_log_five_times_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("projections.decision_index.habits.HORIZON", 1000)
+
+    def rarity(times: int) -> float:
+        habits = Habits()
+        for number in range(10 * times):
+            habits.learn(asked(f"p{number % 10}", kind=f"k{number % 10}"))
+        return habits.measure(asked("p1", kind="k2")).rarity
+
+    assert rarity(20) < rarity(100)
+    assert rarity(600) == pytest.approx(rarity(120), rel=0.01)
+
+
+def test_what_was_seen_more_often_keeps_less_risk() -> None:
+    left = [score(repeated(times), NEUTRAL).risk for times in (1, 2, 10, 1000)]
+    assert left == sorted(left, reverse=True)
+    assert 0 < left[-1] < left[0] < 0.1
