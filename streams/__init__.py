@@ -1,9 +1,10 @@
 """How history is written and checked.
 
 Read in this order: `audit` (what valid history is: its `trail`), `sealer` with
-`sealing_session` and `sealing_watch` (how it grows), `recovery` over `history` and
+`sealing_session` and `sealing_watch` (how it grows), `recovery` over `log_world`, `history` and
 `source_checks` (how a start finds its place), `healing` (how a lost end comes back),
 `leader_epochs` (how a cut source is noticed), `standstill` with `verdicts` (how it stops),
+`epochs` with `standing` (what goes on behind a log that ended, and how much of it is good),
 `anchors` with `second_anchors` and `archive_root` (what is kept outside), `trust` with
 `operations_log` and `trust_root` (whose signatures count), `heads` (the roster),
 `operation_events` with `births` (what was done, told in the log), `verifier` (how anyone checks
@@ -14,6 +15,6 @@ and what they are called · `kafka` and `embedded` the two engines · `objects` 
 is archived, where · `keys` signers · `registry` what schema ids stand for · `clock` · `intake`
 events from files.
 
-Throughout: `settings`, `errors`, `telemetry`, `tasks`. `app` is the composition root and chooses
+Throughout: `settings`, `errors`, `telemetry`, `tasks`, `garbage`. `app` is the composition root and chooses
 the adapters; `cli` has the verbs of this floor.
 """

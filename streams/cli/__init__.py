@@ -5,7 +5,7 @@
 `live_histories`, `archive_source`, `root_logs` and `source_pages` find it, against what lies in
 `anchor_places`, with `progress` · `archive` look into the object store, `archive_doctor` try what
 its bucket keeps, `archive_holds` keep what is in it for longer.
-`retiring` and `operations` are an operator's orders, over what is `operating`.
+`retiring`, `operations` and `forking` are an operator's orders, over what is `operating`.
 `options`, `opened_logs` and `failures` are what verbs share: how they are asked, what they are
 asked about, and how they end.
 """
