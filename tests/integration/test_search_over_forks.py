@@ -38,12 +38,12 @@ def memories(folder: Path, name: str, mutations: list[dict[str, Any]]) -> Path:
     return path
 
 
-BEFORE = [
+BEFORE: list[dict[str, Any]] = [
     {"node_id": "kept", "vector": [1.0, 0.0]},
     {"node_id": "deleted", "vector": [1.0, 0.1]},
     {"node_id": "replaced", "vector": [1.0, 0.2]},
 ]
-AFTER = [
+AFTER: list[dict[str, Any]] = [
     {"node_id": "deleted", "operation": "DELETE", "version": 2},
     {"node_id": "replaced", "vector": [0.0, 1.0], "version": 2},
     {"node_id": "new", "vector": [1.0, 0.3]},
