@@ -15,6 +15,6 @@ and what they are called · `kafka` and `embedded` the two engines · `objects` 
 is archived, where · `keys` signers · `registry` what schema ids stand for · `clock` · `intake`
 events from files.
 
-Throughout: `settings`, `errors`, `telemetry`, `tasks`, `garbage`. `app` is the composition root and chooses
-the adapters; `cli` has the verbs of this floor.
+Throughout: `settings`, `errors`, `telemetry`, `tasks`, `garbage`. `app` is the composition root
+and chooses the adapters; `cli` has the verbs of this floor.
 """
