@@ -6,7 +6,7 @@ so long, and goes on from leaf 0 without it.
 """
 
 import asyncio
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from projections.ports import Position
 from projections.snapshots.cleanup import Cleaner
@@ -89,7 +89,12 @@ class SnapshotKeeper:
         self._is_whole = False
 
     def stands(self, saved_at: SavedAt) -> None:
-        """The state is whole, at this place; if a snapshot is due it is copied now."""
+        """The state is whole, at this place; if a snapshot is due it is copied now.
+
+        What ended the taking of snapshots and should not have happened is raised here.
+        """
+        if self._task is not None and self._task.done():
+            self._task.result()
         self._is_whole, self._place = True, saved_at
         self._gauges.applied(saved_at.size)
         if self._leaves() >= self._world.schedule.leaves and self._may_try():
@@ -107,6 +112,8 @@ class SnapshotKeeper:
             AttestreamError: why there is none.
         """
         done: asyncio.Future[Manifest] = asyncio.get_running_loop().create_future()
+        if self._task is None or self._task.done():
+            raise self._closed()
         self._requests.append(done)
         self._wanted.set()
         return await done
@@ -116,8 +123,10 @@ class SnapshotKeeper:
         self._world.local.remove(self)
         await cancelled(self._task)
         self._task = None
-        self._settle(TransientError(f"{self._subject.origin}: its index was closed"))
         self._gauges.clear()
+
+    def _closed(self) -> TransientError:
+        return TransientError(f"{self._subject.origin}: its index was closed")
 
     def _store(self, place: OpenedPlace) -> SnapshotStore:
         subject = self._subject
@@ -163,6 +172,12 @@ class SnapshotKeeper:
         self._subject.restored(Restored(manifest, seconds))
 
     async def _run(self) -> None:
+        try:
+            await self._take_as_due()
+        finally:
+            self._settle(self._closed())
+
+    async def _take_as_due(self) -> NoReturn:
         while True:
             await any_of(self._wanted, set(), self._wait_s())
             if not (self._requests or self._is_due()):

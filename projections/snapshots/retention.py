@@ -3,7 +3,8 @@
 Rules go from days to weeks to months; each keeps the newest snapshot of a period (calendar day,
 ISO week, calendar month), newest period first, until it has kept as many as it may. What a finer
 rule kept occupies its period in a coarser one and does not count there: 7, 4 and 6 keep 17. The
-coarsest rule keeps the oldest snapshot too while it has room. The newest good one is always kept.
+coarsest rule keeps the oldest snapshot too while it has room. The newest good one is always kept:
+the finest rule there is begins with it.
 
 A lock is set when a snapshot is written, when nobody knows whether it will be its period's newest.
 So the *first* of a month, a week, a day is locked as long as its rule may keep one, and any other
@@ -58,8 +59,6 @@ def judge(good: Sequence[str], kept: Kept = KEPT) -> list[Verdict]:
         oldest = newest_first[-1] if newest_first else None
         if rule == rules[-1][0] and count < most and oldest and oldest not in reasons:
             reasons[oldest] = f"{rule}, the oldest"
-    if newest_first:
-        reasons.setdefault(newest_first[0], "the newest good one")
     return [
         Verdict(snapshot, snapshot in reasons, reasons.get(snapshot, "no rule keeps it"))
         for snapshot in newest_first

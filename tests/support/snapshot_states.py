@@ -19,6 +19,7 @@ from projections.snapshots.world import (
     SnapshotSubject,
     SnapshotWorld,
 )
+from streams.audit.note import TrustedKeys
 from streams.keys.wrapping import AesWrappingKey, WrappingKeys
 from streams.objects.disposal import DisposableStore
 from tests.support.memory_objects import MemoryObjectStore
@@ -114,6 +115,7 @@ class SnapshotPlace:
     objects: DisposableStore | None = None
     schedule: Schedule = NEVER
     ended: int | None = None
+    trusted: TrustedKeys = KEYS
     parameters: Mapping[str, str] = field(default_factory=lambda: {"rules": "one"})
     beside: Mapping[str, Beside] = field(default_factory=dict)
 
@@ -144,7 +146,7 @@ class SnapshotPlace:
             origin=ORIGIN,
             projection=PROJECTION,
             parameters=self.parameters,
-            log=LogToFit(lambda: RowsReader(log.rows), KEYS, lambda: self.ended),
+            log=LogToFit(lambda: RowsReader(log.rows), self.trusted, lambda: self.ended),
             beside=self.beside,
         )
         return SnapshotKeeper(world, subject, target)

@@ -7,7 +7,9 @@ import pytest
 
 from projections.snapshots.keeper import SnapshotKeeper
 from projections.snapshots.manifest import Manifest
+from projections.snapshots.parts import StateParts
 from projections.snapshots.world import Schedule
+from streams.audit.note import ED25519, TrustedKeys, Vkey
 from streams.errors import AttestreamError, TransientError
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.sealed_log import SealedLog
@@ -220,6 +222,29 @@ async def test_a_snapshot_of_another_history_is_refused(said: Said) -> None:
     grow(other, 5, 2)
     assert (await restored(place, other))[1] == 0
     assert "it is of another history of" in why(said)
+
+
+async def test_a_snapshot_whose_checkpoint_no_trusted_key_signed_is_refused(said: Said) -> None:
+    place, log = SnapshotPlace(), sealed(5)
+    await taken(place, log)
+    place.trusted = TrustedKeys([Vkey("test.example", ED25519, bytes(32))])
+    assert (await restored(place, log))[1] == 0
+    assert "its checkpoint does not verify: unknown_key" in why(said)
+
+
+async def test_a_defect_while_saving_ends_the_projection_not_its_snapshots_silently() -> None:
+    class Odd(Ledger):
+        def export(self) -> StateParts:
+            raise ZeroDivisionError
+
+    place, log, ledger = SnapshotPlace(), sealed(5), Odd()
+    keeper = await started(place, ledger, log)
+    with pytest.raises(TransientError, match="was closed"):
+        await keeper.create()
+    await asyncio.sleep(0)
+    with pytest.raises(ZeroDivisionError):
+        keeper.stands(saved_at(log))
+    await keeper.close()
 
 
 async def test_a_state_with_leaves_behind_the_end_of_its_log_is_refused(said: Said) -> None:
