@@ -115,6 +115,20 @@ class Home:
         return {log["origin"]: log for log in json.loads(told)["logs"]}
 
 
+def test_a_fork_lets_a_log_go_on_that_stopped_for_good(tmp_path: Path) -> None:
+    at = Home(tmp_path)
+    at.begin(20)
+    at.run("run", "--once")
+    at.recreate(TOPIC)
+    at.send("second.ndjson", decisions(30), "--format", "cerbos")
+    at.order("audit", "fork", ORIGIN)
+    at.run("run", "--once")
+    logs = at.verified(str(at.home), "--source")
+    assert (logs[ORIGIN]["size"], logs[ORIGIN]["void_from"]) == (20, 20)
+    assert (logs[f"{ORIGIN}/e1"]["size"], logs[f"{ORIGIN}/e1"]["source"]) == (30, "checked")
+
+
+@pytest.mark.long
 def test_a_source_made_again_is_forked_and_everything_goes_on(tmp_path: Path) -> None:
     at = Home(tmp_path)
     at.begin(COUNT)
