@@ -10,6 +10,7 @@ from projections.archive.fold import CutRules
 from projections.archive.store import Head
 from streams.errors import BreakError
 from streams.objects import DirectoryObjectStore
+from streams.segments import parse_object_name
 from tests.support.archives import (
     archived,
     archiver,
@@ -42,6 +43,15 @@ async def calls_of_a_quiet_run(log: SealedLog) -> int:
     objects = FaultyObjects(MemoryObjectStore(), lambda _name, _number: "")
     await run_archiver(objects, log, RULES)
     return len(objects.calls)
+
+
+async def test_a_segment_is_written_before_its_manifest_and_that_before_its_anchor() -> None:
+    log, objects = grown(), FaultyObjects(MemoryObjectStore(), lambda _name, _number: "")
+    await run_archiver(objects, log, RULES)
+    created = [call.removeprefix("create ") for call in objects.calls if call.startswith("create")]
+    found = [parse_object_name(name) for name in created]
+    kinds = [name.kind for name in found if name is not None]
+    assert kinds == ["segment", "manifest", "anchor"] * (len(created) // 3)
 
 
 @pytest.mark.parametrize("fate", FATES)

@@ -1,6 +1,8 @@
 """The largest segment there can be: all a sealer's tail may hold, and nothing of it compresses."""
 
 import random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from projections.archive.fold import CutRules
 from projections.archive.store import OBJECT_BYTES_MAX
 from schemas.audit_values import PLAIN_BYTES_MAX
 from schemas.records import Record
+from streams.audit.merkle import Frontier
 from streams.audit.sealing import (
     TAIL_BYTES_MAX,
     TAIL_RECORDS_MAX,
@@ -16,7 +19,7 @@ from streams.audit.sealing import (
     plan_batch,
 )
 from streams.errors import BreakError
-from streams.sealing_session import LARGEST_BATCH
+from streams.sealing_session import LARGEST_BATCH, SealerLimits, Session
 from streams.segments import read_segment, segment_name
 from tests.support.archives import archiver, run_archiver, stand_still
 from tests.support.memory_objects import MemoryObjectStore
@@ -67,7 +70,16 @@ def many_small() -> NoiseLog:
     return log
 
 
-@pytest.mark.parametrize("make", [few_large, many_small])
+def test_a_sealer_appends_nothing_once_its_tail_is_full() -> None:
+    held: Any = SimpleNamespace(
+        tail=[(1, FULL)], limits=SealerLimits(), planned=Frontier(), signed_size=0
+    )
+    assert Session.room(held) > 0
+    held.tail.append((2, 1))
+    assert Session.room(held) == 0
+
+
+@pytest.mark.parametrize("make", [few_large, pytest.param(many_small, marks=pytest.mark.long)])
 async def test_the_fullest_tail_is_one_object_of_at_most_64_mib(make: "type[NoiseLog]") -> None:
     log, objects = make(), MemoryObjectStore()
     await run_archiver(objects, log, CutRules(bytes_max=1024))

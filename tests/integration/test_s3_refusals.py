@@ -174,7 +174,15 @@ async def test_what_does_not_pass_is_not_tried_for_ever(
     assert refusal.count == IMPATIENT.attempts
 
 
-@pytest.mark.parametrize("name", ["denied", "expired credentials", "full disks", "no bucket"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no bucket",
+        "expired credentials",
+        pytest.param("denied", marks=pytest.mark.long),
+        pytest.param("full disks", marks=pytest.mark.long),
+    ],
+)
 async def test_an_archiver_that_is_refused_loses_nothing_and_goes_on_when_it_is_mended(
     s3_server: S3Server, locked_bucket: str, name: str
 ) -> None:
@@ -282,14 +290,16 @@ async def test_a_server_that_never_answers_keeps_no_other_work_waiting(
 ) -> None:
     """More calls hang than asyncio has threads for everybody."""
 
+    over = asyncio.Event()
+
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
-        await asyncio.sleep(2)
+        await over.wait()
         writer.close()
 
     silent = await asyncio.start_server(hang, "127.0.0.1", 0)
     endpoint = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
-    patience = replace(IMPATIENT, attempts=2, read_timeout_s=0.5, first_delay_s=0.01)
+    patience = replace(IMPATIENT, attempts=1, read_timeout_s=0.3)
     connection = replace(s3_server.connection, endpoint=endpoint)
     store = S3ObjectStore(connection, locked_bucket, "", patience)
     calls = [asyncio.create_task(store.get(f"{n}")) for n in range(40)]
@@ -304,4 +314,6 @@ async def test_a_server_that_never_answers_keeps_no_other_work_waiting(
         call.cancel()
     await asyncio.wait(calls)
     await store.close()
+    over.set()
     silent.close()
+    await asyncio.sleep(0.1)
