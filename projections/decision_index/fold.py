@@ -73,6 +73,7 @@ class Scored(NamedTuple):
     decision: AuthorizationDecision | None
     features: Sequence[Features]
     digests: Sequence[bytes]
+    known: Sequence[int | None]
     new: Mapping[bytes, Vector]
     risky: Sequence[_Risky]
 
@@ -174,22 +175,23 @@ class DecisionFold:
         """Decode and score one leaf; nothing is learned yet."""
         decision = None if self._rules.mode is Mode.OFF else self._decoded(record)
         if decision is None:
-            return Scored(record.index, record.source.timestamp, None, (), (), {}, ())
+            return Scored(record.index, record.source.timestamp, None, (), (), (), {}, ())
         told = [features_of(decision, evaluation) for evaluation in decision.evaluations]
         digests = [digest_of(features) for features in told]
         tenant = self.tenant(decision.tenant)
         warm = tenant.leaves < self._rules.warm_up
+        known = [tenant.rows.find(digest) for digest in digests]
         new: dict[bytes, Vector] = {}
         risky: list[_Risky] = []
         for position, (features, digest) in enumerate(zip(told, digests, strict=True)):
             # A decision learned before is never a finding.
-            if digest not in new and tenant.rows.find(digest) is None:
+            if known[position] is None and digest not in new:
                 new[digest] = embed(features)
                 found = None if warm else self._exact_risk(tenant, features, new[digest])
                 if found is not None:
                     risky.append(_Risky(position, features, *found))
         timestamp = record.source.timestamp
-        return Scored(record.index, timestamp, decision, told, digests, new, risky)
+        return Scored(record.index, timestamp, decision, told, digests, known, new, risky)
 
     def learn(self, scored: Scored) -> list[Finding | Summary]:
         """Learn the leaf scored last; what it makes known, summaries first."""
@@ -205,8 +207,12 @@ class DecisionFold:
             finding = self._finding(tenant, scored.leaf, decision, scored.risky)
             told += [finding] if finding else []
         tenant.leaves += 1
-        for features, digest in zip(scored.features, scored.digests, strict=True):
-            row = tenant.rows.learn(digest, features, scored.new.get(digest), scored.leaf)
+        for position, known in enumerate(scored.known):
+            if known is None:
+                row = self._learned(tenant, scored, position)
+            else:
+                row = known
+                tenant.rows.count(row, scored.leaf)
             tenant.habits.learn_ids(tenant.rows.ids(row))
         if tenant.rows.unmerged:
             self._behind[decision.tenant] = tenant.rows
@@ -236,6 +242,13 @@ class DecisionFold:
         if known is None:
             return []
         return neighbours_of(known.rows, tenant, known.rows.nearest(vector, k))
+
+    @staticmethod
+    def _learned(tenant: Tenant, scored: Scored, position: int) -> int:
+        """Learn an evaluation that had no row before this leaf; its row."""
+        digest = scored.digests[position]
+        features = scored.features[position]
+        return tenant.rows.learn(digest, features, scored.new[digest], scored.leaf)
 
     def _decoded(self, record: SealedRecord) -> AuthorizationDecision | None:
         """The decision of a leaf; None is as if it held none: dead letters are told elsewhere."""

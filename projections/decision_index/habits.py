@@ -43,7 +43,7 @@ CROSSES = (  # counts by the numbers of two words, or of a word and a pair of ki
     "role*resource_kind*action",
 )
 BITS = 30  # of a number in a key: a key below 2^60 takes 32 bytes
-ONCE = {1: 1, 2: -1}  # how the second time changes what was had once
+ONCE_LOST = 2  # what was had twice was not had once
 HORIZON = 20_000  # evaluations; of more, counts are taken as shares of so many
 COMPANY_SHARE = 0.3  # of what others do, in whether something new surprises
 COMPANY_DOUBT = 10  # uses of a thing that say as much as all things do
@@ -128,20 +128,28 @@ class Habits:
         add("effect", e)
         pair = self.pairs.setdefault(k << BITS | a, len(self.pairs))
         add("pair", pair)
-        add("actions", k, self.singles["pair"][pair] == 1)
+        if self.singles["pair"][pair] == 1:
+            add("actions", k)
         cross("principal*resource_kind", p, k)
         cross("principal*action", p, a)
         times = cross("principal*scope", p, s)
-        add("wheres", p, times == 1)
-        add("wheres once", p, ONCE.get(times, 0))
-        add("visitors", s, times == 1)
+        if times <= ONCE_LOST:
+            self._add_new("wheres", p, "visitors", s, times)
         times = cross("principal*resource_kind*action", p, pair)
-        add("whats", p, times == 1)
-        add("whats once", p, ONCE.get(times, 0))
-        add("doers", pair, times == 1)
+        if times <= ONCE_LOST:
+            self._add_new("whats", p, "doers", pair, times)
         for role in self.lexicon.role_members[roles]:
             add("role", role)
             cross("role*resource_kind*action", role, pair)
+
+    def _add_new(self, name: str, principal: int, company: str, thing: int, times: int) -> None:
+        """Count what a principal had for the first time, or for the second."""
+        if times == ONCE_LOST:
+            self._add(f"{name} once", principal, -1)
+            return
+        self._add(name, principal)
+        self._add(f"{name} once", principal)
+        self._add(company, thing)
 
     def measure(self, features: Features) -> Surprise:
         """How unexpected an evaluation would be now; asking teaches nothing.

@@ -139,9 +139,13 @@ class DecisionRows:
             self._lasts.append(leaf)
             self._vectors.append(vector)
             return self._digests.append(digest)
+        self.count(row, leaf)
+        return row
+
+    def count(self, row: int, leaf: int) -> None:
+        """Count a decision of this leaf that is this row."""
         self._times[row] += 1
         self._lasts[row] = leaf
-        return row
 
     @property
     def unmerged(self) -> int:

@@ -21,7 +21,9 @@ from projections.ports import SealedRecord
 from tests.support.decision_log import EventLog, decision, habits
 from tests.support.sealed_log import START_MS, batches_of
 
-RULES = Rules(threshold=0.1, warm_up=30, dedup_window_ms=7_200_000, alerts_per_hour=3)
+RULES = Rules(
+    threshold=0.1, warm_up=30, dedup_window_ms=7_200_000, alerts_per_hour=3, alert_budget=8
+)
 ODD = [
     (START_MS + 10**8, decision(901, ("p", "r", "kind", "do"), tenant="", resource="")),
     (START_MS + 10**8, decision(902, ("ö" * 99, "", "k", "do"), tenant="ümlaut", scope="")),
@@ -106,6 +108,26 @@ def test_a_fold_taken_back_is_merged_into_a_graph_anew() -> None:
 def test_the_content_digest_tells_what_was_learned_and_in_which_order() -> None:
     digests = {learned(count).content_digest() for count in (0, 50, 51, 100)}
     assert len(digests) == 4
+
+
+def content_of(*people: str) -> bytes:
+    fold = DecisionFold(RULES, make_rows)
+    asked = [(START_MS, decision(n, (person, "r", "k", "a"))) for n, person in enumerate(people)]
+    for batch in batches_of(EventLog.sealed(asked)):
+        for record in batch.records:
+            fold.apply(record)
+    return fold.content_digest()
+
+
+def test_the_content_digest_tells_how_often_and_when_each_was_learned() -> None:
+    orders = [
+        ("p", "q", "p", "q"),
+        ("p", "q", "q", "p"),
+        ("p", "q", "q", "q"),
+        ("q", "p", "p", "p"),
+    ]
+    assert len({content_of(*people) for people in orders}) == len(orders)
+    assert content_of(*orders[0]) == content_of(*orders[0])
 
 
 def cut(name: str) -> Callable[[dict[str, bytes]], None]:
