@@ -14,6 +14,9 @@ import attestream
 from schemas.codec import encode_head
 from schemas.heads import LogHead
 from streams.cli.verify import verify
+from streams.embedded.database import EmbeddedDatabase
+from streams.embedded.partitions import EmbeddedPartitionWriter
+from streams.ports import NewRecord
 from streams.segments import anchor_name, encode_segment, manifest_name, segment_name
 from tests.support.archived_logs import Archive, Folder
 from tests.support.forgeries import anchor
@@ -224,3 +227,37 @@ def test_heads_sealed_after_an_archive_was_put_back_do_not_launder_it(
     assert run(archive, keys, roster).exit_code == 0
     put_back(archive)
     assert run(archive, keys, roster).exit_code == 28
+
+
+def test_head_of_another_source_convicts_an_archive_of_another_past(
+    archive: Archive, keys: Path, tmp_path: Path
+) -> None:
+    note = KEY.note(8, b"\1" * 32)
+    origin = f"{BASE}/{HEADS}/0"
+    head = encode_head(LogHead(origin=ORIGIN, note=note))
+    path = tmp_path / "heads.avro"
+    path.write_bytes(encode_segment(origin, 0, None, root_log(HEADS, [head])))
+    assert run(archive, keys, path).exit_code == 25
+
+
+def test_heads_of_a_source_named_behind_the_archive_count_as_well(
+    archive: Archive, keys: Path, tmp_path: Path
+) -> None:
+    async def fill(home: Path) -> None:
+        digest = sha256(archive.manifests[8]).digest()
+        note = KEY.note(12, anchor(archive.log, 12).root)
+        head = encode_head(LogHead(origin=ORIGIN, note=note, manifest_sha256=digest))
+        database = EmbeddedDatabase.open(home)
+        await database.ensure_topic(f"audit.{HEADS}", 1, audit=True)
+        writer = EmbeddedPartitionWriter(database, f"audit.{HEADS}", 0)
+        await writer.start()
+        rows = root_log(HEADS, [head])
+        await writer.append([NewRecord(r.timestamp, r.value or b"") for r in rows])
+        database.close()
+
+    home = tmp_path / "home"
+    asyncio.run(fill(home))
+    put_back(archive)
+    logs = json.loads(run(archive, keys, home, "--json").stdout)["logs"]
+    found = [b for log in logs if "archive" in log for b in log["breaks"]]
+    assert [(b["kind"], b["index"]) for b in found] == [("archive", 8)]
