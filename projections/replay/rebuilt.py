@@ -5,7 +5,8 @@ and the same alerts, by their ids; and these are the ones that were published. N
 published here, so nobody is paged: alerts made by it are marked as replayed, and only counted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from projections.decision_index.fold import DecisionFold
 from projections.decision_index.graph import FoldedGraph
 from projections.decision_index.index import DecisionRows
 from projections.decision_index.scoring import Rules
-from projections.ports import Position
+from projections.ports import Position, SealedBatch
 from projections.runner import SealedWalk
 from projections.schema_answers.answers import SchemaAnswers
 from projections.schema_answers.projection import LogAnswers
@@ -68,11 +69,9 @@ async def outcome_of(reader: PartitionReader, origin: str, run: IndexRun, size: 
     schemas = LogAnswers(run.answers)
     fold = DecisionFold(run.rules, lambda: DecisionRows(FoldedGraph), schemas)
     stamp = Stamp.of(run.rules, replayed=True)
-    walk = SealedWalk(origin, Trail(origin, run.keys), START)
     alerts: dict[str, int] = {}
-    start, end, _ = await reader.bounds()
-    async for page in pages(reader, start, end):
-        for batch in walk.feed(page):
+    async with aclosing(_batches(reader, origin, run.keys)) as batches:
+        async for batch in batches:
             if batch.size > size:
                 break
             await schemas.prepare(batch)
@@ -80,6 +79,16 @@ async def outcome_of(reader: PartitionReader, origin: str, run: IndexRun, size: 
             made = alerts_of(told, batch, stamp)
             alerts |= {alert.alert_id: alert.evidence[0].index for alert in made}
     return Outcome(fold.content_digest(), fold.rows, alerts)
+
+
+async def _batches(
+    reader: PartitionReader, origin: str, keys: TrustedKeys
+) -> AsyncGenerator[SealedBatch, None]:
+    walk = SealedWalk(origin, Trail(origin, keys), START)
+    start, end, _ = await reader.bounds()
+    async for page in pages(reader, start, end):
+        for batch in walk.feed(page):
+            yield batch
 
 
 async def published_alerts(

@@ -6,12 +6,14 @@ docs/how-to/recover-from-disaster.md says what is done here.
 import json
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from projections.cli.demo_data import decisions
+from streams.clock import SystemClock
 from streams.keys.local import write_new_key
 from tests.support.deployment import Deployment, wait_until
 from tests.support.kafka_broker import KafkaBroker
@@ -102,6 +104,8 @@ def rebuild(at: Deployment, operator: Path) -> None:
 
 def go_on(at: Deployment) -> None:
     """Steps 7 and 8."""
+    now = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC)
+    at.extra["ATTESTREAM_ALERTS_FROM"] = now.isoformat()
     at.start_worker("sealer,archive,index")
     send(at, BEFORE, AFTER)
 

@@ -28,16 +28,24 @@ def typed(command: Any, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def sealed(folder: Path, events: list[bytes]) -> None:
+    (folder / "decisions.ndjson").write_bytes(b"\n".join(events) + b"\n")
+    typed(send, "--format", "cerbos", str(folder / "decisions.ndjson"))
+    settings = load_settings({"ATTESTREAM_HOME": str(folder / "home")})
+    asyncio.run(work_off(settings, lambda _: None))
+
+
 def test_a_copy_leads_to_the_same_index_and_the_same_alerts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATTESTREAM_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
-    (tmp_path / "decisions.ndjson").write_bytes(b"\n".join(decisions(COUNT)) + b"\n")
-    typed(send, "--format", "cerbos", str(tmp_path / "decisions.ndjson"))
-    settings = load_settings({"ATTESTREAM_HOME": str(tmp_path / "home")})
-    asyncio.run(work_off(settings, lambda _: None))
+    sealed(tmp_path, list(decisions(COUNT)))
     typed(replay, "run", "--from", "archive", "--into", str(tmp_path / "staging"))
+    # The log goes on meanwhile: it is compared as far as the copy goes.
+    later = list(decisions(2 * COUNT))
+    sealed(tmp_path, later[COUNT : COUNT + 100])
+    sealed(tmp_path, later[COUNT + 100 :])
     found = typed(replay, "check", "--into", str(tmp_path / "staging"))
     (log,) = [log for log in found if "/authz.decisions/" in log["origin"]]
     assert (log["size"], log["problems"]) == (COUNT, [])
