@@ -38,9 +38,9 @@ from projections.snapshots.store import SnapshotStore
 from projections.snapshots.world import OpenedPlace, SnapshotSubject
 from schemas.codec import SchemaLookup
 from schemas.operations import IndexKeyRotated
-from streams.app import deployment_keys, open_engine
-from streams.audit.note import TrustedKeys
+from streams.app import deployment_history, open_engine
 from streams.audit.trail import Trail
+from streams.audit.trust import TrustHistory
 from streams.clock import SystemClock
 from streams.engine import Engine
 from streams.epochs import logs_there
@@ -49,6 +49,7 @@ from streams.history import pages
 from streams.keys.wrapping import WrappingKeys
 from streams.operation_events import publish_operation
 from streams.settings import Settings
+from streams.topology import LogPlace
 
 __all__ = ["PROJECTION", "Rehearsed", "Rotated", "rehearse", "rotate", "save_logs"]
 
@@ -101,12 +102,6 @@ class Rotated(NamedTuple):
         return "\n".join(lines)
 
 
-class _Log(NamedTuple):
-    origin: str
-    topic: str
-    partition: int
-
-
 class _FoldedIndex:
     """`Saveable` over a fold that publishes nothing."""
 
@@ -148,35 +143,41 @@ class _FoldedIndex:
 class _Rehearsal:
     """One deployment's decision logs, read here."""
 
-    def __init__(self, settings: Settings, engine: Engine, keys: TrustedKeys) -> None:
+    def __init__(self, settings: Settings, engine: Engine, history: TrustHistory) -> None:
         self._rules = rules_of(settings)
         self.engine = engine
-        self._keys = keys
-        self._answers = SchemaAnswers(AnswersWorld(engine=engine, keys=keys, clock=SystemClock()))
+        self._history = history
+        self._keys = history.keys
+        world = AnswersWorld(engine=engine, keys=history.keys, clock=SystemClock())
+        self._answers = SchemaAnswers(world)
 
-    async def logs(self) -> list[_Log]:
+    async def logs(self) -> list[LogPlace]:
         """The decision logs of all epochs."""
         decisions = self.engine.topology.decisions
-        return [
-            _Log(origin, topic, partition)
-            async for origin, source, partition, _, topic in logs_there(self.engine)
-            if source == decisions
-        ]
+        return [log async for log in logs_there(self.engine) if log.source == decisions]
 
-    def begun(self, log: _Log) -> tuple[_FoldedIndex, LogAnswers, SnapshotSubject]:
+    def begun(self, log: LogPlace) -> tuple[_FoldedIndex, LogAnswers, SnapshotSubject]:
         """An empty index of a log, and how it is restored."""
         schemas = LogAnswers(self._answers)
         subject = SnapshotSubject(
             origin=log.origin,
             projection=PROJECTION,
             parameters=parameters_of(self._rules),
-            log=LogToFit(lambda: self.engine.reader(log.topic, log.partition), self._keys),
+            log=LogToFit(
+                lambda: self.engine.reader(log.audit, log.partition),
+                self._keys,
+                lambda: self._ended(log),
+            ),
             beside={"schemas": schemas},
         )
         return _FoldedIndex(self._rules, schemas), schemas, subject
 
+    def _ended(self, log: LogPlace) -> int | None:
+        fork = self._history.fork(log.origin)
+        return None if fork is None else fork.size
+
     async def follow(
-        self, log: _Log, position: Position, index: _FoldedIndex, schemas: LogAnswers
+        self, log: LogPlace, position: Position, index: _FoldedIndex, schemas: LogAnswers
     ) -> SavedAt | None:
         """Carry an index on to the log's end; where that is. Raises BreakError."""
         place = None
@@ -186,14 +187,16 @@ class _Rehearsal:
             place = SavedAt(log.origin, batch.size, batch.root, batch.checkpoint)
         return place
 
-    async def _batches(self, log: _Log, position: Position) -> AsyncIterator[SealedBatch]:
-        reader = self.engine.reader(log.topic, log.partition)
+    async def _batches(self, log: LogPlace, position: Position) -> AsyncIterator[SealedBatch]:
+        reader = self.engine.reader(log.audit, log.partition)
         trail = Trail(log.origin, self._keys, position.opening)
-        walk = SealedWalk(log.origin, trail, position)
+        walk, ended = SealedWalk(log.origin, trail, position), self._ended(log)
         try:
             start, end, _ = await reader.bounds()
             async for page in pages(reader, position.offset or start, end):
                 for batch in walk.feed(page):
+                    if ended is not None and batch.size > ended:
+                        return
                     yield batch
                 await asyncio.sleep(0)
         finally:
@@ -287,7 +290,7 @@ async def rotate(settings: Settings) -> Rotated:
 
 
 async def _rehearsed(
-    rehearsal: _Rehearsal, place: OpenedPlace, what: tuple[_Log, str], *, compare: bool
+    rehearsal: _Rehearsal, place: OpenedPlace, what: tuple[LogPlace, str], *, compare: bool
 ) -> Rehearsed:
     log, snapshot = what
     clock = SystemClock()
@@ -320,7 +323,7 @@ async def _rehearsed(
 @asynccontextmanager
 async def _rehearsal(settings: Settings) -> AsyncIterator[_Rehearsal]:
     async with open_engine(settings) as engine:
-        yield _Rehearsal(settings, engine, await deployment_keys(settings, engine))
+        yield _Rehearsal(settings, engine, await deployment_history(settings, engine))
 
 
 def _store(place: OpenedPlace, origin: str) -> SnapshotStore:

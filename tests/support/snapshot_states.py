@@ -116,6 +116,7 @@ class SnapshotPlace:
     schedule: Schedule = NEVER
     ended: int | None = None
     trusted: TrustedKeys = KEYS
+    projection: str = PROJECTION
     parameters: Mapping[str, str] = field(default_factory=lambda: {"rules": "one"})
     beside: Mapping[str, Beside] = field(default_factory=dict)
 
@@ -132,7 +133,7 @@ class SnapshotPlace:
 
     @contextmanager
     def alone(self, root: str) -> Iterator[None]:
-        assert root.endswith(f"/{PROJECTION}/")
+        assert root.endswith("/")
         yield
 
     def keeper(self, target: Saveable, log: SealedLog) -> SnapshotKeeper:
@@ -144,7 +145,7 @@ class SnapshotPlace:
         )
         subject = SnapshotSubject(
             origin=ORIGIN,
-            projection=PROJECTION,
+            projection=self.projection,
             parameters=self.parameters,
             log=LogToFit(lambda: RowsReader(log.rows), self.trusted, lambda: self.ended),
             beside=self.beside,

@@ -1,5 +1,8 @@
 """Clean-up: what no rule keeps goes once its lock ends, and nothing that is still named."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from projections.snapshots.cleanup import Cleaner, CleanupReport
@@ -7,6 +10,7 @@ from projections.snapshots.names import snapshot_of
 from projections.snapshots.retention import Kept
 from projections.snapshots.store import SnapshotStore
 from streams.keys.wrapping import AesWrappingKey, WrappingKeys
+from streams.objects import DirectoryObjectStore
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.sealed_log import ORIGIN, SealedLog
 from tests.support.snapshot_states import (
@@ -174,3 +178,18 @@ async def test_a_crash_between_two_removals_leaves_what_can_be_restored(
         assert again.content == ledger.content
         await keeper.close()
     assert died > 3
+
+
+async def test_a_directory_deletes_nothing_before_its_date_and_leaves_no_empty_folder(
+    tmp_path: Path,
+) -> None:
+    store = DirectoryObjectStore(tmp_path)
+    version_id = await store.create("a/b/c", b"retained", retain_days=1)
+    assert not await store.delete("a/b/c", version_id)
+    assert await store.delete("a/b/c", "another version")
+    assert await store.get("a/b/c") == b"retained"
+    os.utime(tmp_path / "a/b/c", (0, 0))
+    assert await store.delete("a/b/c", version_id)
+    assert await store.delete("a/b/c", version_id)
+    assert await store.get("a/b/c") is None
+    assert not (tmp_path / "a/b").exists()

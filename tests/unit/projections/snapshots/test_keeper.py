@@ -224,6 +224,19 @@ async def test_a_snapshot_of_another_history_is_refused(said: Said) -> None:
     assert "it is of another history of" in why(said)
 
 
+async def test_a_snapshot_moved_to_another_projection_is_refused(said: Said) -> None:
+    place, log = SnapshotPlace(), sealed(5)
+    await taken(place, log)
+    assert place.objects is not None
+    for version in await place.objects.versions("snapshots/v1/"):
+        body = await place.objects.get(version.key) or b""
+        moved = version.key.replace("/ledger/", "/ledgers/")
+        await place.objects.create(moved, body, retain_days=1)
+    place.projection = "ledgers"
+    assert (await restored(place, log))[1] == 0
+    assert "its manifest is that of" in why(said)
+
+
 async def test_a_snapshot_whose_checkpoint_no_trusted_key_signed_is_refused(said: Said) -> None:
     place, log = SnapshotPlace(), sealed(5)
     await taken(place, log)
