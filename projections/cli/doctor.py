@@ -59,6 +59,7 @@ async def _findings(settings: Settings) -> list[Finding]:
         ("registry", _registry),
         ("logs", _logs),
         ("alerts", _alerts),
+        ("snapshots", _snapshots),
         ("worker", _worker),
     ]
     for part, check in checks:
@@ -214,6 +215,20 @@ async def _second(settings: Settings) -> Finding:
     finally:
         await second.close()
     return Finding("anchors", good=True, says=f"{second!r} can be used as a second place")
+
+
+async def _snapshots(settings: Settings) -> list[Finding]:
+    from projections.snapshots.inspection import stores_in  # noqa: PLC0415  # optional libraries
+    from projections.snapshots.opening import open_place, why_no_snapshots  # noqa: PLC0415
+
+    if why := why_no_snapshots(settings):
+        return [Finding("snapshots", good=None, says=f"each start begins at leaf 0: {why}")]
+    async with open_place(settings) as place:
+        await place.objects.check_bucket()
+        counts = [len(await store.snapshots()) for store in await stores_in(place)]
+        key = place.keys.first.key_id
+    says = f"{sum(counts)} snapshots, new ones under key {key}"
+    return [Finding("snapshots", good=True, says=says)]
 
 
 async def _worker(settings: Settings) -> list[Finding]:
