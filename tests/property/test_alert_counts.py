@@ -25,14 +25,18 @@ from tests.support.sealed_log import batches_of
     limit=st.sampled_from([1, 2, 5, 100]),
     window_ms=st.sampled_from([1, HOUR_MS, 24 * HOUR_MS]),
     percentage=st.sampled_from([0, 50, 100]),
+    budget=st.sampled_from([0, 2, 30]),
 )
-def test_no_finding_is_silent(seed: int, limit: int, window_ms: int, percentage: int) -> None:
+def test_no_finding_is_silent(
+    seed: int, limit: int, window_ms: int, percentage: int, budget: int
+) -> None:
     rules = Rules(
         threshold=0.05,
         warm_up=10,
         alerts_per_hour=limit,
         dedup_window_ms=window_ms,
         percentage=percentage,
+        alert_budget=budget,
     )
     fold, alerts = DecisionFold(rules, lambda: DecisionRows(FoldedGraph)), []
     hours: Counter[tuple[str, int]] = Counter()

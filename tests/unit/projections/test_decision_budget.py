@@ -99,3 +99,25 @@ def test_what_the_budget_holds_back_is_summed_up_in_words_and_the_threshold_in_f
     assert all("the budget of 4 alerts in 10,000 records" in one.description for one in summaries)
     findings = [alert for alert in alerts if alert not in summaries]
     assert all(alert.risk >= alert.threshold >= rules.threshold for alert in findings)
+
+
+def test_findings_about_earlier_leaves_than_asked_for_are_counted_and_not_told() -> None:
+    values = list(habits(200, seed=2, odd_share=0.3))
+    middle = values[100][0]
+    told = {}
+    for since_ms in (0, middle, 10**15):
+        rules = Rules(threshold=0.05, warm_up=10, dedup_window_ms=1, since_ms=since_ms)
+        fold = DecisionFold(rules, lambda: DecisionRows(FoldedGraph))
+        items = [
+            item
+            for batch in batches_of(EventLog.sealed(values))
+            for record in batch.records
+            for item in fold.apply(record)
+        ]
+        findings = {item.leaf for item in items if isinstance(item, Finding)}
+        assert all(item.timestamp >= since_ms for item in items if isinstance(item, Finding))
+        told[since_ms] = (findings, fold.tallies.shadowed, fold.tallies.findings)
+    everything, later, nothing = told.values()
+    assert everything[2] == later[2] == nothing[2] == nothing[1]
+    assert everything[1] == 0
+    assert set() == nothing[0] < later[0] < everything[0]

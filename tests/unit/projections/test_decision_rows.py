@@ -253,3 +253,9 @@ def test_digests_are_found_however_many_there_are_and_taken_back() -> None:
         Digests.of(digests[0] + digests[1] + digests[0])
     with pytest.raises(ValueError, match="cut off"):
         Digests.of(digests[0][:-1])
+
+
+def test_a_graph_searches_with_the_effort_it_was_given() -> None:
+    graph = VectorGraph(8, GraphSettings(m=5, ef_construction=33, ef=77))
+    assert (graph._graph.ef, graph._graph.M, graph._graph.ef_construction) == (77, 5, 33)
+    assert graph._graph.num_threads == 1

@@ -137,6 +137,13 @@ def cut(name: str) -> Callable[[dict[str, bytes]], None]:
     return change
 
 
+def short(name: str, item: int) -> Callable[[dict[str, bytes]], None]:
+    def change(parts: dict[str, bytes]) -> None:
+        parts[name] = parts[name][:-item]
+
+    return change
+
+
 def gone(name: str) -> Callable[[dict[str, bytes]], None]:
     def change(parts: dict[str, bytes]) -> None:
         del parts[name]
@@ -159,6 +166,10 @@ NAMES = [*state_of(60)[1][0].appended, *state_of(60)[1][0].changing]
 DAMAGE = [
     *(cut(name) for name in NAMES),
     *(gone(name) for name in NAMES),
+    *(short(name, 8) for name in ("times", "lasts", "firsts", "of principal", "of role")),
+    short("of principal*scope", 8),
+    short("values", 2),
+    short("features", 28),
     doubled,
     put("columns", b"\xff\xff"),
     put("features", b"\xff\xff\xff\x7f"),
