@@ -19,6 +19,7 @@ from streams.audit.merkle import Frontier
 from streams.audit.note import ED25519
 from streams.audit.sealing import checkpoint_record, plan_batch
 from streams.audit.trail import Trail
+from streams.garbage import collect_rarely
 from streams.objects.directory import DirectoryObjectStore
 from tests.support.archives import archiver
 from tests.support.sealed_log import BASE, KEY, KEYS, ORIGIN, PUBLIC_KEY, TOPIC
@@ -30,6 +31,7 @@ AUDIT = f"audit.{TOPIC}"
 
 def report(*, quick: bool) -> list[str]:
     """Markdown lines: what a restore does a second, and what verifying alone takes of it."""
+    collect_rarely()  # as the command does
     count, times = (100_000, 1) if quick else (1_000_000, 3)
     with tempfile.TemporaryDirectory(prefix="attestream-bench-") as folder:
         archive = Path(folder) / "archive"

@@ -202,12 +202,14 @@ async def _plan(options: dict[str, Any]) -> list[dict[str, Any]]:
 async def _run(options: dict[str, Any], *, as_json: bool) -> int:
     from projections.replay.opening import open_replay  # noqa: PLC0415  # optional dependencies
     from streams.cli.progress import shown_progress  # noqa: PLC0415
+    from streams.garbage import collect_rarely  # noqa: PLC0415
     from streams.verifier import BREAK_STATUS  # noqa: PLC0415
 
     settings = load_settings(os.environ)
     status = 0
     async with open_replay(settings, _request(options)) as opened:
         await opened.prepare()
+        collect_rarely()
         for origin in opened.origins:
             done: dict[str, Any] = {"origin": origin, "size": None, "rows": None, "break": None}
             try:

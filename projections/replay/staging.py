@@ -134,7 +134,11 @@ def _transactions(rows: Sequence[Record]) -> Iterator[list[NewRecord]]:
         if sum(len(row.value or b"") for row in taken) > TRANSACTION_BYTES:
             taken = taken[: _fitting(taken)]
         at += len(taken)
-        yield [NewRecord(row.timestamp, row.value or b"") for row in taken]
+        # `NewRecord(...)` costs 0.5 µs, this 0.2.
+        yield [
+            tuple.__new__(NewRecord, (timestamp, value or b"", None, ()))
+            for _, timestamp, _, value, _ in taken
+        ]
 
 
 def _fitting(rows: Sequence[Record]) -> int:
