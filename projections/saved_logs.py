@@ -299,7 +299,8 @@ async def _rehearsed(
     nothing = Rehearsed(log.origin, snapshot, 0, 0, 0, 0.0, None, "")
     began = clock.monotonic()
     try:
-        restored = await restore_into(index, reader, snapshot, subject)
+        manifest = await reader.manifest(snapshot)
+        restored = await restore_into(index, reader, manifest, subject)
     except SnapshotRefusedError as error:
         return nothing._replace(problem=str(error))
     seconds = clock.monotonic() - began

@@ -22,6 +22,7 @@ from projections.snapshots.refusal import SnapshotRefusedError
 
 __all__ = [
     "DATA_KEY_BYTES",
+    "MANIFEST_BYTES_MAX",
     "NONCE_BYTES",
     "authenticated",
     "decrypt_chunk",

@@ -32,7 +32,7 @@ from streams.telemetry.logs import get_log
 __all__ = ["SnapshotKeeper"]
 
 RESTORE_S = 30.0
-TRIED_MAX = 3  # snapshots, newest first
+TRIED_MAX = 3  # authentic snapshots, newest first; and of others so many are told one by one
 RETRY_S = 60.0
 START = Position(0, None, None)
 log = get_log("snapshots")
@@ -138,21 +138,35 @@ class SnapshotKeeper:
         async with self._world.open() as place:
             store = self._store(place)
             reader = SnapshotReader(store=store, keys=place.keys)
-            for snapshot in (await store.snapshots())[:TRIED_MAX]:
+            tried = unread = 0
+            for snapshot in await store.snapshots():
                 began = self._world.clock.monotonic()
                 try:
-                    position = await self._load(reader, snapshot)
+                    manifest = await reader.manifest(snapshot)
+                except SnapshotRefusedError as error:
+                    # Whoever may write there can plant these: they push no honest one out.
+                    unread += 1
+                    if unread <= TRIED_MAX:
+                        self._say("snapshot refused", f"{snapshot}: {error}")
+                    continue
+                try:
+                    position = await self._load(reader, manifest)
                 except SnapshotRefusedError as error:
                     self._target.forget()
                     self._say("snapshot refused", f"{snapshot}: {error}")
                 else:
                     self._note_restored(began)
                     return position
+                tried += 1
+                if tried == TRIED_MAX:
+                    break
+            if unread > TRIED_MAX:
+                self._say("no snapshot", f"{unread} cannot be read")
         return START
 
-    async def _load(self, reader: SnapshotReader, snapshot: str) -> Position:
-        restored = await restore_into(self._target, reader, snapshot, self._subject)
-        self._previous, self._place = restored.saved, restored.saved.manifest.saved_at
+    async def _load(self, reader: SnapshotReader, manifest: Manifest) -> Position:
+        restored = await restore_into(self._target, reader, manifest, self._subject)
+        self._previous, self._place = restored.saved, manifest.saved_at
         return restored.position
 
     def _note_restored(self, began: float) -> None:

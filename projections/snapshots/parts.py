@@ -30,7 +30,7 @@ __all__ = [
     "take",
 ]
 
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 8 * 2**20
 RUNS_MAX = 4096  # of a chunk
 HEADER_BYTES = 4
 

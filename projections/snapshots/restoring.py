@@ -109,14 +109,13 @@ def _opened(data_key: bytes, entry: ChunkEntry, stored: bytes) -> ChunkContent:
 
 
 async def restore_into(
-    target: Saveable, reader: SnapshotReader, snapshot: str, subject: SnapshotSubject
+    target: Saveable, reader: SnapshotReader, manifest: Manifest, subject: SnapshotSubject
 ) -> RestoredState:
-    """Restore one snapshot, checked against its log, and search in it.
+    """Restore a snapshot by its manifest, checked against its log, and search in it.
 
     Raises:
         SnapshotRefusedError, TransientError, SettingsError: `target` is to forget what it has.
     """
-    manifest = await reader.manifest(snapshot)
     reader.check_parameters(manifest, subject.parameters)
     offset = await reader.place_in(manifest, subject.log)
     growing, changing = (state := await reader.state(manifest)).parts

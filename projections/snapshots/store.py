@@ -8,7 +8,7 @@ oldest version of a name is the object, whatever was laid over it.
 from dataclasses import dataclass
 from hashlib import sha256
 
-from projections.snapshots.cipher import authenticated
+from projections.snapshots.cipher import MANIFEST_BYTES_MAX, authenticated
 from projections.snapshots.keys import unwrapped_by
 from projections.snapshots.manifest import ChunkEntry, Manifest
 from projections.snapshots.names import (
@@ -46,7 +46,7 @@ class SnapshotStore:
         found = set()
         for version in await self.objects.versions(manifests_prefix(self.root)):
             named = snapshot_of(version.key)
-            if named and not version.is_delete_marker:
+            if named and not version.is_delete_marker and version.size <= MANIFEST_BYTES_MAX:
                 found.add(named[1])
         return sorted(found, reverse=True)
 

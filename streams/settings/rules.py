@@ -21,6 +21,10 @@ def contradictions(s: Settings) -> list[str]:
             "KAFKA_SSL_CERTFILE and KAFKA_SSL_KEYFILE go together: only one is set",
         ),
         (
+            s.snapshots is not None and s.snapshots.rstrip("/") == (s.archive or "").rstrip("/"),
+            "ATTESTREAM_SNAPSHOTS is the archive itself: what is archived is never deleted",
+        ),
+        (
             s.decisions_topic == s.memory_topic,
             "ATTESTREAM_DECISIONS_TOPIC and ATTESTREAM_MEMORY_TOPIC must differ",
         ),

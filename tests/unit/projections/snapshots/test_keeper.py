@@ -7,15 +7,18 @@ import pytest
 
 from projections.snapshots.keeper import SnapshotKeeper
 from projections.snapshots.manifest import Manifest
+from projections.snapshots.names import new_snapshot_id
 from projections.snapshots.parts import StateParts
 from projections.snapshots.world import Schedule
 from streams.audit.note import ED25519, TrustedKeys, Vkey
 from streams.errors import AttestreamError, TransientError
+from streams.keys.wrapping import AesWrappingKey
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.sealed_log import SealedLog
 from tests.support.snapshot_states import (
     DAY_MS,
     KEY,
+    PROJECTION,
     Ledger,
     Said,
     SnapshotPlace,
@@ -235,6 +238,22 @@ async def test_a_snapshot_moved_to_another_projection_is_refused(said: Said) -> 
     place.projection = "ledgers"
     assert (await restored(place, log))[1] == 0
     assert "its manifest is that of" in why(said)
+
+
+async def test_planted_snapshots_push_no_honest_one_out(said: Said) -> None:
+    place, log = SnapshotPlace(), sealed(5)
+    await taken(place, log)
+    assert place.objects is not None
+    root = f"snapshots/v1/{saved_at(log).origin}/{PROJECTION}"
+    for number in range(20):
+        planted = new_snapshot_id(place.clock.ms + 1000 + number, bytes(10))
+        await place.objects.create(f"{root}/manifests/{planted}.json", b"{}", retain_days=9)
+        key = f"{root}/keys/{planted}/{AesWrappingKey(KEY).key_id}.json"
+        await place.objects.create(key, b"{}", retain_days=9)
+    assert (await restored(place, log))[1] == 5
+    refused = [line for line in said if line["event"] == "snapshot refused"]
+    assert len(refused) == 3
+    assert "an object that is none" in refused[0]["why"]
 
 
 async def test_a_snapshot_whose_checkpoint_no_trusted_key_signed_is_refused(said: Said) -> None:

@@ -84,6 +84,12 @@ def test_a_directory_that_cannot_be_locked_is_one_sentence(tmp_path: Path) -> No
         raise AssertionError("locked")
 
 
+def test_snapshots_in_the_archive_itself_are_refused(tmp_path: Path) -> None:
+    place = {"ATTESTREAM_SNAPSHOTS": "s3://bucket/a/", "ATTESTREAM_ARCHIVE": "s3://bucket/a"}
+    with pytest.raises(SettingsError, match="ATTESTREAM_SNAPSHOTS is the archive itself"):
+        settings_of(tmp_path, KEY, place)
+
+
 def test_a_bucket_has_writers_on_many_machines(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, KEY, KAFKA, {"ATTESTREAM_SNAPSHOTS": "s3://bucket/prefix"})
     with world_of(settings).exclusive("a log"), world_of(settings).exclusive("a log"):
