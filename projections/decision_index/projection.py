@@ -54,11 +54,14 @@ from schemas.codec import BUILT_IN, SchemaLookup, decode_alert, encode_alert
 from schemas.errors import RejectedInput
 from schemas.records import Record
 from streams.ports import Clock
+from streams.tasks import unhurried
 from streams.telemetry import metrics
 
 __all__ = ["DecisionIndex", "DecisionIndexWorld"]
 
 CHUNK_EVALUATIONS = 32  # between two yields to the event loop: 3 ms
+IDLE_MERGES = 16  # while nothing is appended, as after a restore
+MERGE_S = 10.0
 MERGE_ROWS = 64  # into a graph between two chunks, so that it catches up: 8 ms beside the loop
 
 
@@ -157,6 +160,8 @@ class DecisionIndex:
             TransientError: one does; what the log lost may come again.
         """
         self._output.check_within(self._size)
+        for _ in range(IDLE_MERGES):
+            await self._pause()
 
     async def close(self) -> None:
         """Idempotent, never raises."""
@@ -232,13 +237,14 @@ class DecisionIndex:
             if done >= CHUNK_EVALUATIONS:
                 done = 0
                 self._shown.waits(len(batch.records) - number - 1)
-                await asyncio.sleep(0)
+                await self._pause()
         return told
 
     async def _pause(self) -> None:
         """Let others run; what a graph lacks is added meanwhile, where Python is not needed."""
         if self._fold.unmerged:
-            await asyncio.to_thread(self._fold.merge, MERGE_ROWS)
+            # Whoever cancels this must not find the thread at work still.
+            await unhurried(asyncio.to_thread(self._fold.merge, MERGE_ROWS), MERGE_S)
         else:
             await asyncio.sleep(0)
 

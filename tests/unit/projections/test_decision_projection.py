@@ -1,9 +1,18 @@
 """Alerts are published exactly once, whatever happens to the writer."""
 
+import asyncio
+import threading
+import time
+
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 
 from projections.decision_index.embedding import Features
+from projections.decision_index.fold import MakeRows
+from projections.decision_index.graph import FoldedGraph
+from projections.decision_index.index import DecisionRows, Tiers
 from projections.decision_index.projection import DecisionIndex, DecisionIndexWorld
 from projections.decision_index.scoring import Mode, Rules
 from projections.ports import SealedBatch
@@ -25,12 +34,17 @@ def batches() -> list[SealedBatch]:
     return list(batches_of(EventLog.sealed(list(habits(150, seed=3)), [40, 1, 9, 30, 30])))
 
 
+def plain_rows() -> DecisionRows:
+    return DecisionRows(FoldedGraph)
+
+
 def index_of(
     output: OutputPartition,
     origin: str = ORIGIN,
     *,
     replayed: bool = False,
     rules: Rules = RULES,
+    make_rows: MakeRows = plain_rows,
 ) -> DecisionIndex:
     world = DecisionIndexWorld(
         make_writer=output.writer,
@@ -38,6 +52,7 @@ def index_of(
         rules=rules,
         clock=SystemClock(),
         replayed=replayed,
+        make_rows=make_rows,
     )
     return DecisionIndex(world, origin)
 
@@ -239,3 +254,45 @@ def test_the_fake_partition_keeps_the_laws_of_a_writer() -> None:
     with pytest.raises(FencedError):
         output.commit(first, [NewRecord(0, b"c")])
     assert output.records == [Record(0, 0, None, b"a"), Record(1, 0, None, b"b")]
+
+
+def few_rows() -> DecisionRows:
+    return DecisionRows(FoldedGraph, Tiers(16, 40))
+
+
+async def test_rows_go_into_the_graph_while_the_log_is_read_and_while_it_is_silent() -> None:
+    asked = [decision(n, (f"p{n % 9}", "r", f"k{n}", "a")) for n in range(400)]
+    values: list[tuple[int, bytes | None]] = [(START_MS + n, one) for n, one in enumerate(asked)]
+    index = index_of(OutputPartition(), make_rows=few_rows)
+    await index.resume()
+    await apply_all(index, list(batches_of(EventLog.sealed(values, [350]))))
+    rows = index._fold.tenant("").rows
+    merged = rows._graph.size if rows._graph else 0
+    assert 150 < merged <= 400 - 16
+    await index.idle()
+    assert rows.unmerged == 0
+
+
+async def test_who_is_cancelled_while_rows_are_merged_leaves_no_thread_at_work() -> None:
+    values: list[tuple[int, bytes | None]] = [
+        (START_MS + n, decision(n, (f"p{n % 9}", "r", f"k{n}", "a"))) for n in range(300)
+    ]
+    working, done = threading.Event(), threading.Event()
+
+    class Slow(FoldedGraph):
+        def add(self, rows: NDArray[np.float32]) -> None:
+            working.set()
+            time.sleep(0.05)
+            super().add(rows)
+            done.set()
+
+    index = index_of(OutputPartition(), make_rows=lambda: DecisionRows(Slow, Tiers(16, 40)))
+    await index.resume()
+    batches = list(batches_of(EventLog.sealed(values)))
+    reading = asyncio.create_task(apply_all(index, batches))
+    await asyncio.to_thread(working.wait, 10)
+    reading.cancel()
+    await asyncio.wait({reading})
+    assert reading.cancelled()
+    assert done.is_set()
+    await index.close()
