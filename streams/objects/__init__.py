@@ -4,8 +4,8 @@
 says. Whether a bucket keeps its promises: `probe` tries the checks of `probe_locks`,
 `probe_writes`, `probe_access`, `probe_scratch` and `probe_returning` (each a `probe_checks`
 check) with `probe_canaries`, judged by `probe_verdicts`, through the port `probe_bucket`, which
-is `s3_bucket` (it signs with `signature_v4`); `admission` refuses a pretender at start. What may be
-deleted again stands in a `disposal.DisposableStore`.
+is `s3_bucket` (it signs with `signature_v4`); `admission` refuses a pretender at start, and
+waits for a bucket that is away. What may be deleted again stands in a `disposal.DisposableStore`.
 """
 
 from streams.objects.directory import DirectoryObjectStore

@@ -288,8 +288,7 @@ async def test_a_server_that_encrypts_as_asked_is_believed(
 async def test_a_server_that_never_answers_keeps_no_other_work_waiting(
     s3_server: S3Server, locked_bucket: str
 ) -> None:
-    """More calls hang than asyncio has threads for everybody."""
-
+    # More calls hang than asyncio has threads for everybody.
     over = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -129,9 +129,10 @@ async def test_marks_do_not_grow_without_end() -> None:
 
 async def running(age: UnarchivedAge, until: Callable[[], bool]) -> None:
     task = asyncio.create_task(age.run())
-    while not until():
-        await asyncio.sleep(0.001)
-        assert not task.done()
+    async with asyncio.timeout(10):
+        while not until():
+            await asyncio.sleep(0.001)
+            assert not task.done()
     task.cancel()
     await asyncio.wait({task})
 
