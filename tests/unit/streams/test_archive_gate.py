@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+import streams.objects.s3 as s3_store
 from streams.archive_root import open_admitted
 from streams.clock import SystemClock
 from streams.errors import SettingsError, TransientError
 from streams.objects.admission import TRIED_AGAIN_S, GatedStore
 from streams.settings import load_settings
 from tests.support.memory_objects import MemoryObjectStore
+from tests.support.s3_fixtures import IMPATIENT
 
 
 @dataclass
@@ -82,7 +84,8 @@ async def test_a_worker_does_not_start_with_the_credentials_that_release_holds(
     assert "hush" not in str(found.value)
 
 
-async def test_a_worker_starts_while_its_archive_is_away() -> None:
+async def test_a_worker_starts_while_its_archive_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_store, "Patience", lambda: IMPATIENT)
     environ = {
         "ATTESTREAM_ARCHIVE": "s3://my-archive/log",
         "S3_ENDPOINT": "http://127.0.0.1:9",
