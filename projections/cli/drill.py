@@ -96,13 +96,14 @@ async def _drill(options: dict[str, Any], *, as_json: bool) -> int:
 
 async def _promise(*, as_json: bool) -> int:
     from projections.drill.promise import last_drills  # noqa: PLC0415  # optional dependencies
-    from streams.app import deployment_keys, open_engine  # noqa: PLC0415
+    from streams.app import deployment_history, open_engine  # noqa: PLC0415
     from streams.clock import SystemClock  # noqa: PLC0415
 
-    settings = load_settings(os.environ)
+    settings, now_ms = load_settings(os.environ), SystemClock().now_ms()
     async with open_engine(settings) as engine:
-        found = await last_drills(engine, await deployment_keys(settings, engine))
-    age = found.age_s(SystemClock().now_ms())
+        history = await deployment_history(settings, engine)
+        found = await last_drills(engine, history, now_ms)
+    age = found.age_s(now_ms)
     is_kept = age <= settings.drill_days * SECONDS_A_DAY
     told = {
         "kept": is_kept,

@@ -174,7 +174,9 @@ class Sources:
         anchors = [one for one in known if one.origin == origin and one.size <= (size or 0)]
         until = self.trust.void_from(origin)
         if self.store is not None:
-            yield ArchivedLog(store=self.store, origin=origin, keys=self.keys, anchors=anchors)
+            yield ArchivedLog(
+                store=self.store, origin=origin, keys=self.keys, anchors=anchors, until=until
+            )
             return
         assert self.engine is not None
         name = parse_log_name(origin)

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from projections.drill.promise import DrillWatch, last_drills
 from schemas.codec import encode_operation_event
 from schemas.operations import DrillFinished
 from streams.app import open_engine
+from streams.audit.operations import EpochForked
+from streams.audit.trust import TrustHistory
 from streams.clock import SystemClock
 from streams.engine import Engine
 from streams.errors import BreakError
@@ -28,7 +31,8 @@ from tests.support.sealed_log import KEYS as ARCHIVED_KEYS
 from tests.support.signed_logs import BASE, KEY
 
 HOUR = 3_600_000_000
-KEYS = KEY.trusted(BASE)
+HISTORY = TrustHistory(KEY.trusted(BASE).vkeys)
+NOW_MS = DRILLED.finished_at // 1000 + 24 * 3_600_000
 
 
 def drilled(hours: int, *, passed: bool) -> bytes:
@@ -68,7 +72,7 @@ async def test_the_newest_that_passed_counts_and_the_newest_is_told(engine: Engi
         drilled(4, passed=False),
     )
     await sealed(engine, log.seal(KEY))
-    found = await last_drills(engine, KEYS)
+    found = await last_drills(engine, HISTORY, NOW_MS)
     assert (found.passed and found.passed.seed, found.newest and found.newest.seed) == (
         "after 3 h",
         "after 4 h",
@@ -78,9 +82,51 @@ async def test_the_newest_that_passed_counts_and_the_newest_is_told(engine: Engi
 async def test_a_drill_that_is_not_sealed_does_not_count(engine: Engine) -> None:
     log = OperationsPartition().send(drilled(1, passed=True)).seal(KEY)
     await sealed(engine, log.send(drilled(2, passed=True)))
-    found = await last_drills(engine, KEYS)
+    found = await last_drills(engine, HISTORY, NOW_MS)
     assert isinstance(found.newest, DrillFinished)
     assert found.newest.seed == "after 1 h"
+
+
+async def test_a_drill_from_the_future_does_not_count(engine: Engine) -> None:
+    log = OperationsPartition().send(drilled(1, passed=True), drilled(24 * 365, passed=True))
+    await sealed(engine, log.seal(KEY))
+    found = await last_drills(engine, HISTORY, NOW_MS)
+    assert found.passed is not None
+    assert found.passed.seed == "after 1 h"
+
+
+async def test_a_drill_behind_the_fork_of_the_operations_does_not_count(engine: Engine) -> None:
+    log = OperationsPartition().send(drilled(1, passed=True)).seal(KEY)
+    root = log.frontier.root()
+    log = log.send(drilled(2, passed=True)).seal(KEY)
+    log.rows.append(log.rows[-1]._replace(value=b"what broke it", offset=log.rows[-1].offset + 1))
+    await sealed(engine, log)
+    origin = engine.topology.origin(engine.topology.operations, 0)
+    fork = EpochForked(
+        origin=origin,
+        size=1,
+        root=root,
+        epoch=1,
+        cluster_id="cluster",
+        topic_id="topic",
+        offset=1,
+    )
+    history = TrustHistory.of([fork], KEY.trusted(BASE).vkeys)
+    found = await last_drills(engine, history, NOW_MS)
+    assert found.newest is not None
+    assert found.newest.seed == "after 1 h"
+
+
+async def test_until_the_operations_are_read_no_drill_is_shown(engine: Engine) -> None:
+    broken = OperationsPartition().send(drilled(1, passed=True)).seal(KEY)
+    broken.rows[1] = broken.rows[1]._replace(value=b"what broke it")
+    await sealed(engine, broken)
+    opened: Any = Opened(engine)
+    watching = asyncio.create_task(DrillWatch(opened).run())
+    await asyncio.sleep(0.1)
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert sample() == float("inf")
 
 
 async def test_operations_that_do_not_verify_tell_of_no_drill(engine: Engine) -> None:
@@ -88,14 +134,16 @@ async def test_operations_that_do_not_verify_tell_of_no_drill(engine: Engine) ->
     log.rows[1] = log.rows[1]._replace(value=(log.rows[1].value or b"")[:-1] + b"\0")
     await sealed(engine, log)
     with pytest.raises(BreakError):
-        await last_drills(engine, KEYS)
+        await last_drills(engine, HISTORY, NOW_MS)
 
 
-@dataclass
 class Opened:
-    engine: Engine
-    keys: Any = KEYS
-    clock: SystemClock = SystemClock()  # noqa: RUF009
+    """What a watch asks of a deployment."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.trust = SimpleNamespace(history=HISTORY)
+        self.clock = SystemClock()
 
 
 async def test_a_worker_shows_the_age_of_the_last_good_drill(engine: Engine) -> None:

@@ -11,7 +11,9 @@ import pytest
 from projections.replay.copying import Copied, LogSource, copy_log
 from projections.replay.fold import Piece, in_order
 from projections.replay.live import LiveLog
+from projections.replay.opening import Sources
 from schemas.audit_values import CHECKPOINT_HEAD
+from streams.audit.operations import EpochForked
 from streams.errors import (
     BreakError,
     FencedError,
@@ -231,6 +233,22 @@ async def test_what_is_void_behind_a_fork_is_not_copied(tmp_path: Path) -> None:
             rows = values(await staged_rows(place))
             assert rows == ORDERED[: len(rows)]
             assert sum(row[2] != CHECKPOINT_HEAD[2] for row in rows) == ended
+
+
+async def test_either_source_ends_where_the_operator_ended_the_log(tmp_path: Path) -> None:
+    store = await archive_of(LOG, tmp_path / "archive")
+    fork = EpochForked(
+        origin=ORIGIN,
+        size=7,
+        root=bytes(32),
+        epoch=1,
+        cluster_id="cluster",
+        topic_id="topic",
+        offset=7,
+    )
+    trust = Trust(keys=KEYS, forks={ORIGIN: fork})
+    async with Sources(None, store, trust, "", {}).log(ORIGIN, LOG.size) as source:
+        assert (await source.plan(0)).size == 7
 
 
 async def test_a_copy_of_another_history_is_left_alone(tmp_path: Path) -> None:
