@@ -240,13 +240,13 @@ def _check(settings: Settings, request: ReplayRequest) -> None:
     if len(request.logs) != 1 and (begin.index or begin.offset is not None):
         problems.append("an index or an offset is one log's: name it with --log")
     if target is not None:
-        problems += _target_problems(settings, target, request.source)
+        problems += _target_problems(settings, target, request)
     if problems:
         raise SettingsError(problems)
 
 
-def _target_problems(settings: Settings, target: Target, source: str) -> list[str]:
-    problems = []
+def _target_problems(settings: Settings, target: Target, request: ReplayRequest) -> list[str]:
+    problems, begin, source = [], request.begin, request.source
     given = [bool(target.prefix), target.directory is not None, target.is_restore]
     if sum(given) != 1:
         problems.append("give one place: --prefix, --into or --restore")
@@ -254,6 +254,11 @@ def _target_problems(settings: Settings, target: Target, source: str) -> list[st
         problems.append("--prefix makes topics of a cluster; the embedded engine has --into DIR")
     if target.prefix and not PREFIX.fullmatch(target.prefix):
         problems.append(f"--prefix {target.prefix!r}: expected letters, digits, . _ -")
+    if target.is_restore and (
+        begin.index or begin.offset is not None or begin.time_ms is not None
+    ):
+        # A log without its beginning could never be taken back out of its own audit topic.
+        problems.append("--restore rebuilds whole logs: no --index, --offset or --time")
     if target.is_restore and source != "archive":
         problems.append("--restore rebuilds the audit topics themselves: --from archive")
     own = target.directory is not None and not settings.on_kafka

@@ -128,6 +128,10 @@ def test_a_broken_segment_is_told_with_its_status(home: Path) -> None:
         (("run", "--into", "a", "--restore", "--from", "archive"), "give one place"),
         (("run", "--prefix", "staging."), "makes topics of a cluster"),
         (("run", "--restore"), "--from archive"),
+        (
+            ("run", "--restore", "--from", "archive", "--time", "2026-01-01T00:00:00Z"),
+            "rebuilds whole logs",
+        ),
         (("run", "--into", "home"), "the deployment's own home"),
         (("run", "--into", "a", "--index", "3"), "is one log's"),
         (("plan", "--index", "1", "--offset", "1"), "give one of"),
