@@ -187,7 +187,7 @@ async def test_nothing_starts_on_a_pretender_unless_allowed(
             raise AssertionError("it started")
     allowed = environ | {"ATTESTREAM_ALLOW_UNLOCKED_ARCHIVE": "1"}
     async with open_deployment(load_settings(allowed), Health(), SystemClock()):
-        assert "not refused" in capsys.readouterr().out
+        assert "not refused" in capsys.readouterr().err
 
 
 def test_a_worker_ends_on_a_pretender(
