@@ -299,8 +299,8 @@ async def _rehearsed(
     nothing = Rehearsed(log.origin, snapshot, 0, 0, 0, 0.0, None, "")
     began = clock.monotonic()
     try:
-        manifest = await reader.manifest(snapshot)
-        restored = await restore_into(index, reader, manifest, subject)
+        fitting = await reader.fitting(snapshot, subject)
+        restored = await restore_into(index, reader, fitting, subject)
     except SnapshotRefusedError as error:
         return nothing._replace(problem=str(error))
     seconds = clock.monotonic() - began

@@ -6,6 +6,7 @@ so long, and goes on from leaf 0 without it.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from projections.ports import Position
@@ -14,7 +15,12 @@ from projections.snapshots.gauges import SnapshotGauges
 from projections.snapshots.manifest import Manifest, SavedAt
 from projections.snapshots.parts import TakenParts
 from projections.snapshots.refusal import SnapshotRefusedError
-from projections.snapshots.restoring import BESIDE, SnapshotReader, restore_into
+from projections.snapshots.restoring import (
+    BESIDE,
+    RestoredState,
+    SnapshotReader,
+    restore_into,
+)
 from projections.snapshots.store import SnapshotStore
 from projections.snapshots.world import (
     OpenedPlace,
@@ -32,7 +38,8 @@ from streams.telemetry.logs import get_log
 __all__ = ["SnapshotKeeper"]
 
 RESTORE_S = 30.0
-TRIED_MAX = 3  # authentic snapshots, newest first; and of others so many are told one by one
+TRIED_MAX = 3  # snapshots that fit, newest first
+TOLD_MAX = 3  # of those that do not, one by one
 RETRY_S = 60.0
 START = Position(0, None, None)
 log = get_log("snapshots")
@@ -70,31 +77,28 @@ class SnapshotKeeper:
 
         Never fails: without a snapshot the projection begins at leaf 0, and it is said why.
         """
-        position = START
+        restored, began = None, self._world.clock.monotonic()
         try:
             async with asyncio.timeout(RESTORE_S):
-                position = await self._restored()
+                restored = await self._restored()
         except TimeoutError:
             self._say("no snapshot", f"the store gave none within {RESTORE_S:.0f} s")
         except AttestreamError as error:
             self._say("no snapshot", str(error))
-        if position is START:
+        if restored is None:
             self._target.forget()
+        else:
+            self._note_restored(restored, began)
         self._task = asyncio.create_task(self._run(), name=f"snapshots of {self._subject.origin}")
         self._world.local.add(self)
-        return position
+        return restored.position if restored else START
 
     def breaks_up(self) -> None:
         """A batch is being applied: the state is not whole until `stands`."""
         self._is_whole = False
 
     def stands(self, saved_at: SavedAt) -> None:
-        """The state is whole, at this place; if a snapshot is due it is copied now.
-
-        What ended the taking of snapshots and should not have happened is raised here.
-        """
-        if self._task is not None and self._task.done():
-            self._task.result()
+        """The state is whole, at this place; if a snapshot is due it is copied now."""
         self._is_whole, self._place = True, saved_at
         self._gauges.applied(saved_at.size)
         if self._leaves() >= self._world.schedule.leaves and self._may_try():
@@ -134,44 +138,37 @@ class SnapshotKeeper:
             objects=place.objects, origin=subject.origin, projection=subject.projection
         )
 
-    async def _restored(self) -> Position:
+    async def _restored(self) -> RestoredState | None:
         async with self._world.open() as place:
             store = self._store(place)
             reader = SnapshotReader(store=store, keys=place.keys)
-            tried = unread = 0
-            for snapshot in await store.snapshots():
-                began = self._world.clock.monotonic()
+            tried = passed = 0
+            there = await store.snapshots()
+            for place_of_it, snapshot in enumerate(there):
                 try:
-                    manifest = await reader.manifest(snapshot)
+                    fitting = await reader.fitting(snapshot, self._subject)
+                    await _check_key(reader, fitting.manifest, there[place_of_it + 1 :])
                 except SnapshotRefusedError as error:
                     # Whoever may write there can plant these: they push no honest one out.
-                    unread += 1
-                    if unread <= TRIED_MAX:
+                    passed += 1
+                    if passed <= TOLD_MAX:
                         self._say("snapshot refused", f"{snapshot}: {error}")
                     continue
                 try:
-                    position = await self._load(reader, manifest)
+                    return await restore_into(self._target, reader, fitting, self._subject)
                 except SnapshotRefusedError as error:
                     self._target.forget()
                     self._say("snapshot refused", f"{snapshot}: {error}")
-                else:
-                    self._note_restored(began)
-                    return position
                 tried += 1
                 if tried == TRIED_MAX:
                     break
-            if unread > TRIED_MAX:
-                self._say("no snapshot", f"{unread} cannot be read")
-        return START
+            if passed > TOLD_MAX:
+                self._say("no snapshot", f"{passed} cannot be read or do not fit the log")
+        return None
 
-    async def _load(self, reader: SnapshotReader, manifest: Manifest) -> Position:
-        restored = await restore_into(self._target, reader, manifest, self._subject)
-        self._previous, self._place = restored.saved, manifest.saved_at
-        return restored.position
-
-    def _note_restored(self, began: float) -> None:
-        assert self._previous is not None
-        manifest = self._previous.manifest
+    def _note_restored(self, restored: RestoredState, began: float) -> None:
+        self._previous, manifest = restored.saved, restored.saved.manifest
+        self._place = manifest.saved_at
         seconds = self._world.clock.monotonic() - began
         self._gauges.saved(manifest)
         self._gauges.applied(manifest.saved_at.size)
@@ -202,11 +199,16 @@ class SnapshotKeeper:
             try:
                 manifest = await self._save()
             except AttestreamError as error:
-                metrics.SNAPSHOT_FAILURES.labels(self._subject.projection).inc()
-                self._say("snapshot failed", str(error))
-                self._settle(error)
+                self._failed(error)
+            except Exception as error:  # noqa: BLE001  # a stream does not end for want of a copy
+                self._failed(TransientError(f"a defect: {type(error).__name__}: {error}"))
             else:
                 self._settle(manifest)
+
+    def _failed(self, error: AttestreamError) -> None:
+        metrics.SNAPSHOT_FAILURES.labels(self._subject.projection).inc()
+        self._say("snapshot failed", str(error))
+        self._settle(error)
 
     async def _save(self) -> Manifest:
         world, began = self._world, self._world.clock.monotonic()
@@ -242,11 +244,17 @@ class SnapshotKeeper:
     def _hand_over(
         self, writer: SnapshotWriter, plan: SnapshotPlan, future: asyncio.Future[_Taken]
     ) -> None:
+        try:
+            future.set_result(self._copied(writer, plan))
+        except Exception as error:  # noqa: BLE001  # told by who waits for the copy
+            future.set_exception(error)
+
+    def _copied(self, writer: SnapshotWriter, plan: SnapshotPlan) -> _Taken:
         assert self._place is not None, "a whole state without place"
         state = self._target.export()
         beside = {f"{BESIDE}/{name}": one.export() for name, one in self._subject.beside.items()}
         parts = state._replace(changing={**state.changing, **beside})
-        future.set_result(_Taken(writer.taken(plan, parts), self._place))
+        return _Taken(writer.taken(plan, parts), self._place)
 
     async def _clean_up(self, store: SnapshotStore, place: OpenedPlace) -> None:
         cleaner = Cleaner(
@@ -312,3 +320,23 @@ class SnapshotKeeper:
         log.warning(
             what, origin=self._subject.origin, projection=self._subject.projection, why=why
         )
+
+
+async def _check_key(reader: SnapshotReader, manifest: Manifest, older: Sequence[str]) -> None:
+    """Nothing is written under a key before once the first key has written something.
+
+    Raises:
+        SnapshotRefusedError: whoever wrote this has a key that is not used any more.
+    """
+    first = reader.keys.first.key_id
+    if manifest.key == first:
+        return
+    for snapshot in older:
+        try:
+            earlier = await reader.manifest(snapshot)
+        except SnapshotRefusedError:
+            continue
+        if earlier.key == first:
+            raise SnapshotRefusedError(
+                f"it was written under {manifest.key}, when {first} had taken its place already"
+            )

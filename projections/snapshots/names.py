@@ -33,6 +33,7 @@ SNAPSHOTS = "snapshots/v1/"
 ID_RANDOM_BYTES = 10
 ID_TIME_BYTES = 6
 ID_PADDING = "======"
+TIME_MS_MAX = 253_402_300_799_999  # the year 9999
 ID = re.compile(r"[0-9a-v]{25}[048cgkos]")
 KEY_ID = re.compile(r"[a-z0-9-]{1,64}")
 NAME = re.compile(
@@ -59,8 +60,8 @@ def new_snapshot_id(now_ms: int, random: bytes) -> str:
 
 
 def is_snapshot_id(text: str) -> bool:
-    """Whether this is an id in its one spelling."""
-    return ID.fullmatch(text) is not None
+    """Whether this is an id in its one spelling, of a time that calendars have."""
+    return ID.fullmatch(text) is not None and created_ms(text) <= TIME_MS_MAX
 
 
 def created_ms(snapshot: str) -> int:
@@ -112,4 +113,6 @@ def snapshot_of(name: str) -> tuple[LogRoot, str] | None:
     if not found or not root:
         return None
     snapshot = found["manifest"] or found["chunk"] or found["key"]
+    if not is_snapshot_id(snapshot):
+        return None
     return LogRoot(root["origin"], root["projection"]), snapshot

@@ -49,13 +49,16 @@ async def rekey(store: SnapshotStore, keys: WrappingKeys, clock: Clock) -> Rekey
     for snapshot, ends in sorted(until.items()):
         there = await store.key_ids(snapshot)
         previous |= there - {keys.first.key_id}
-        if keys.first.key_id in there:
-            before += 1
-            continue
+        is_there = keys.first.key_id in there
         try:
-            data_key = await store.data_key(keys, snapshot)
+            # What is said to be wrapped already may have been planted: unwrap it.
+            alone = WrappingKeys([keys.first]) if is_there else keys
+            data_key = await store.data_key(alone, snapshot)
         except SnapshotRefusedError as error:
             refused.append(str(error))
+            continue
+        if is_there:
+            before += 1
             continue
         body = await wrapped_by(keys.first, snapshot, data_key)
         days = max(-(-(ends - clock.now_ms()) // DAY_MS), 1)

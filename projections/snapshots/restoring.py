@@ -22,9 +22,16 @@ from projections.snapshots.writing import Saved
 from streams.errors import SourceChangedError
 from streams.keys.wrapping import WrappingKeys
 
-__all__ = ["BESIDE", "ReadSnapshot", "RestoredState", "SnapshotReader", "restore_into"]
+__all__ = ["BESIDE", "Fitting", "ReadSnapshot", "RestoredState", "SnapshotReader", "restore_into"]
 
 BESIDE = "beside"
+
+
+class Fitting(NamedTuple):
+    """A manifest that fits parameters and log, and the offset the log goes on at behind it."""
+
+    manifest: Manifest
+    offset: int
 
 
 class RestoredState(NamedTuple):
@@ -55,6 +62,16 @@ class SnapshotReader:
             SnapshotRefusedError, TransientError, SettingsError: it cannot be had.
         """
         return await self.store.manifest(await self.store.data_key(self.keys, snapshot), snapshot)
+
+    async def fitting(self, snapshot: str, subject: SnapshotSubject) -> Fitting:
+        """A snapshot's manifest, if its state may be carried on over this log.
+
+        Raises:
+            SnapshotRefusedError, TransientError, SettingsError: it may not, or cannot be had.
+        """
+        manifest = await self.manifest(snapshot)
+        self.check_parameters(manifest, subject.parameters)
+        return Fitting(manifest, await self.place_in(manifest, subject.log))
 
     def check_parameters(self, manifest: Manifest, parameters: Mapping[str, str]) -> None:
         """A state made under other parameters is another projection's.
@@ -109,15 +126,14 @@ def _opened(data_key: bytes, entry: ChunkEntry, stored: bytes) -> ChunkContent:
 
 
 async def restore_into(
-    target: Saveable, reader: SnapshotReader, manifest: Manifest, subject: SnapshotSubject
+    target: Saveable, reader: SnapshotReader, fitting: Fitting, subject: SnapshotSubject
 ) -> RestoredState:
-    """Restore a snapshot by its manifest, checked against its log, and search in it.
+    """Restore a snapshot that fits its log, and search in it.
 
     Raises:
         SnapshotRefusedError, TransientError, SettingsError: `target` is to forget what it has.
     """
-    reader.check_parameters(manifest, subject.parameters)
-    offset = await reader.place_in(manifest, subject.log)
+    manifest, offset = fitting
     growing, changing = (state := await reader.state(manifest)).parts
     own = {name: data for name, data in changing.items() if not name.startswith(f"{BESIDE}/")}
     await target.load(LoadedParts(growing, own))

@@ -27,6 +27,8 @@ from streams.ports import ObjectStore
 
 __all__ = ["SnapshotStore"]
 
+KEY_BYTES_MAX = 65_536
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotStore:
@@ -42,11 +44,11 @@ class SnapshotStore:
         return log_root(self.origin, self.projection)
 
     async def snapshots(self) -> list[str]:
-        """The ids of all snapshots that were finished, newest first."""
+        """The ids of all snapshots that were finished, newest first, as names say."""
         found = set()
         for version in await self.objects.versions(manifests_prefix(self.root)):
             named = snapshot_of(version.key)
-            if named and not version.is_delete_marker and version.size <= MANIFEST_BYTES_MAX:
+            if named and not version.is_delete_marker:
                 found.add(named[1])
         return sorted(found, reverse=True)
 
@@ -83,13 +85,20 @@ class SnapshotStore:
             SnapshotRefusedError: one should have, and did not.
             TransientError, SettingsError: the store or a key does not answer.
         """
-        there = await self.key_ids(snapshot)
+        refused = None
         for key_id in keys.ids:
-            key = keys.get(key_id) if key_id in there else None
-            stored = await self.objects.get(key_name(self.root, snapshot, key_id)) if key else None
-            if key is not None and stored is not None:
+            key = keys.get(key_id)
+            stored = await self._read(key_name(self.root, snapshot, key_id), KEY_BYTES_MAX)
+            if key is None or stored is None:
+                continue
+            try:
                 return await unwrapped_by(key, snapshot, stored)
-        wrapped = ", ".join(sorted(there)) or "no key"
+            except SnapshotRefusedError as error:
+                # Whoever may write there can plant an object of that name: another key may do.
+                refused = error
+        if refused is not None:
+            raise refused
+        wrapped = ", ".join(sorted(await self.key_ids(snapshot))) or "no key"
         raise UnknownKeyError(
             f"snapshot {snapshot}: its data key is wrapped by {wrapped}; at hand: "
             f"{', '.join(keys.ids)}"
@@ -102,7 +111,7 @@ class SnapshotStore:
             SnapshotRefusedError: missing, changed, or another snapshot's.
             TransientError, SettingsError: the store does not answer.
         """
-        stored = await self.objects.get(manifest_name(self.root, snapshot))
+        stored = await self._read(manifest_name(self.root, snapshot), MANIFEST_BYTES_MAX)
         if stored is None:
             raise SnapshotRefusedError(f"snapshot {snapshot}: its manifest is gone")
         manifest = Manifest.parse(authenticated(data_key, stored))
@@ -121,7 +130,7 @@ class SnapshotStore:
             SnapshotRefusedError: missing or changed.
             TransientError, SettingsError: the store does not answer.
         """
-        stored = await self.objects.get(chunk_name(self.root, entry.writer, entry.number))
+        stored = await self._read(chunk_name(self.root, entry.writer, entry.number), entry.size)
         if stored is None:
             raise SnapshotRefusedError(f"chunk {entry.number} of {entry.writer} is gone")
         if (len(stored), sha256(stored).hexdigest()) != (entry.size, entry.sha256):
@@ -131,6 +140,24 @@ class SnapshotStore:
                 f"{sha256(stored).hexdigest()}"
             )
         return stored
+
+    async def _read(self, name: str, most: int) -> bytes | None:
+        """An object; its size is looked at before its bytes are taken into memory.
+
+        Raises:
+            SnapshotRefusedError: it is larger than what was stored there can be.
+            TransientError, SettingsError: the store does not answer.
+        """
+        for version in await self.objects.versions(name):
+            if version.key != name or version.is_delete_marker:
+                continue
+            if version.size > most:
+                raise SnapshotRefusedError(
+                    f"{name} is not what was stored: expected at most {most} bytes, found "
+                    f"{version.size}"
+                )
+            return await self.objects.get(name, version.version_id)
+        return None
 
     async def _create(self, name: str, body: bytes, retain_days: int) -> None:
         await self.objects.create(name, body, retain_days=retain_days)

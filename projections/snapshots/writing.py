@@ -17,7 +17,7 @@ from typing import NamedTuple
 from projections.snapshots.cipher import NONCE_BYTES, encrypt_chunk, with_mac
 from projections.snapshots.keys import new_data_key, wrapped_by
 from projections.snapshots.manifest import ChunkEntry, Manifest, SavedAt
-from projections.snapshots.names import ID_RANDOM_BYTES, new_snapshot_id
+from projections.snapshots.names import ID_RANDOM_BYTES, created_ms, new_snapshot_id
 from projections.snapshots.parts import (
     ChunkContent,
     Run,
@@ -73,8 +73,8 @@ class SnapshotWriter:
 
     async def plan(self, previous: Saved | None) -> SnapshotPlan:
         """Decide what the next snapshot names again. Raises TransientError, SettingsError."""
-        earlier = await self.store.snapshots()
         now = self.clock.now_ms()
+        earlier = [one for one in await self.store.snapshots() if created_ms(one) <= now]
         snapshot = new_snapshot_id(now, secrets.token_bytes(ID_RANDOM_BYTES))
         days = lock_days(snapshot, earlier)
         until = now + days * DAY_MS

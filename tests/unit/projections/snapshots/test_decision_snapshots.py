@@ -31,13 +31,6 @@ def log() -> EventLog:
     return EventLog.sealed(list(habits(150, seed=3)), LENGTHS)
 
 
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> Said:
-    lines = Said()
-    monkeypatch.setattr("projections.snapshots.keeper.log", lines)
-    return lines
-
-
 def index_of(
     output: OutputPartition, place: SnapshotPlace | None, log: EventLog, rules: Rules = RULES
 ) -> DecisionIndex:

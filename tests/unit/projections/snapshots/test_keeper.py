@@ -1,6 +1,8 @@
 """Snapshots of a running projection: taken beside it, restored at its start, or refused."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -9,11 +11,11 @@ from projections.snapshots.keeper import SnapshotKeeper
 from projections.snapshots.manifest import Manifest
 from projections.snapshots.names import new_snapshot_id
 from projections.snapshots.parts import StateParts
-from projections.snapshots.world import Schedule
+from projections.snapshots.world import OpenedPlace, Schedule
 from streams.audit.note import ED25519, TrustedKeys, Vkey
 from streams.errors import AttestreamError, TransientError
 from streams.keys.wrapping import AesWrappingKey
-from tests.support.memory_objects import MemoryObjectStore
+from tests.support.memory_objects import EPOCH, MemoryObjectStore
 from tests.support.sealed_log import SealedLog
 from tests.support.snapshot_states import (
     DAY_MS,
@@ -42,13 +44,6 @@ class Told:
         if self.away:
             raise TransientError("the registry is away")
         self.data = data
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> Said:
-    lines = Said()
-    monkeypatch.setattr("projections.snapshots.keeper.log", lines)
-    return lines
 
 
 def sealed(*lengths: int) -> SealedLog:
@@ -264,18 +259,84 @@ async def test_a_snapshot_whose_checkpoint_no_trusted_key_signed_is_refused(said
     assert "its checkpoint does not verify: unknown_key" in why(said)
 
 
-async def test_a_defect_while_saving_ends_the_projection_not_its_snapshots_silently() -> None:
+async def test_a_defect_while_saving_is_told_and_ends_nothing(said: Said) -> None:
     class Odd(Ledger):
         def export(self) -> StateParts:
-            raise ZeroDivisionError
+            raise ZeroDivisionError("odd")
 
     place, log, ledger = SnapshotPlace(), sealed(5), Odd()
     keeper = await started(place, ledger, log)
-    with pytest.raises(TransientError, match="was closed"):
+    keeper.breaks_up()
+    creating = asyncio.create_task(keeper.create())
+    await asyncio.sleep(0.02)
+    keeper.stands(saved_at(log))
+    with pytest.raises(TransientError, match="a defect: ZeroDivisionError: odd"):
+        await creating
+    with pytest.raises(TransientError, match="a defect"):
         await keeper.create()
-    await asyncio.sleep(0)
-    with pytest.raises(ZeroDivisionError):
-        keeper.stands(saved_at(log))
+    assert [line["event"] for line in said] == ["snapshot failed"] * 2
+    await keeper.close()
+
+
+@pytest.mark.parametrize("planted", ["v" * 26, "v" * 25 + "0", "7" + "v" * 24 + "g"])
+async def test_a_name_of_a_time_no_calendar_has_keeps_no_snapshot_from_being_taken(
+    planted: str,
+) -> None:
+    place, log = SnapshotPlace(), sealed(5)
+    assert place.objects is not None
+    root = f"snapshots/v1/{saved_at(log).origin}/{PROJECTION}"
+    await place.objects.create(f"{root}/manifests/{planted}.json", b"", retain_days=9)
+    _, manifest = await taken(place, log)
+    assert round((manifest.retained_until - place.clock.ms) / DAY_MS) == 186
+    assert (await restored(place, log))[1] == 5
+
+
+async def test_an_object_larger_than_what_was_stored_is_not_read(said: Said) -> None:
+    class Large(MemoryObjectStore):
+        async def get(self, key: str, version_id: str | None = None) -> bytes | None:
+            body = await super().get(key, version_id)
+            assert len(body or b"") < 100_000, "taken into memory"
+            return body
+
+    place, log = SnapshotPlace(objects=Large(now=lambda: EPOCH)), sealed(5)
+    _, manifest = await taken(place, log)
+    assert isinstance(place.objects, Large)
+    for name in {version.key for version in await place.objects.versions("snapshots/v1/")}:
+        if "/manifests/" not in name:
+            body = await place.objects.get(name) or b""
+            place.objects.lose(name)
+            place.objects.overlay(name, bytes(200_000))
+            assert (await restored(place, log))[1] == 0
+            place.objects.lose(name)
+            place.objects.overlay(name, body)
+    assert len([line for line in said if "expected at most" in line.get("why", "")]) == 3
+    assert manifest.saved_at.size == 5
+
+
+async def test_what_was_restored_too_late_is_forgotten_whole(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lingering(SnapshotPlace):
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[OpenedPlace]:
+            async with super().open() as opened:
+                yield opened
+            if self.lingers:
+                await asyncio.sleep(60)
+
+        lingers = False
+
+    place, log = Lingering(), sealed(5)
+    await taken(place, log)
+    place.lingers = True
+    monkeypatch.setattr("projections.snapshots.keeper.RESTORE_S", 0.05)
+    ledger = Ledger()
+    keeper = place.keeper(ledger, log)
+    assert ((await keeper.resume()).index, ledger.leaves) == (0, 0)
+    assert "the store gave none within" in why(said)
+    place.lingers = False
+    with pytest.raises(AttestreamError, match="no leaf applied"):
+        await keeper.create()
     await keeper.close()
 
 

@@ -6,8 +6,16 @@ from projections.snapshots.rekeying import Rekeyed, rekey
 from projections.snapshots.store import SnapshotStore
 from streams.keys.wrapping import AesWrappingKey, WrappingKeys
 from tests.support.memory_objects import MemoryObjectStore
-from tests.support.sealed_log import ORIGIN
-from tests.support.snapshot_states import DAY_MS, KEY, PROJECTION, Ledger, SnapshotPlace
+from tests.support.sealed_log import ORIGIN, SealedLog
+from tests.support.snapshot_states import (
+    DAY_MS,
+    KEY,
+    PROJECTION,
+    Ledger,
+    Said,
+    SnapshotPlace,
+    saved_at,
+)
 from tests.unit.projections.snapshots.test_cleanup import clean, grown
 
 NEW = b"n" * 24
@@ -81,3 +89,51 @@ async def test_keys_of_any_size_may_follow_each_other(length: int) -> None:
     place = SnapshotPlace()
     await grown(place, 1)
     assert (await rekeyed(place, b"z" * length, KEY)).added == 1
+
+
+async def test_a_planted_object_under_the_new_keys_name_is_told_and_hides_no_old_one() -> None:
+    place = SnapshotPlace()
+    log, ledger, ids = await grown(place, 1)
+    assert place.objects is not None
+    name = f"snapshots/v1/{ORIGIN}/{PROJECTION}/keys/{ids[0]}/{NEW_ID}.json"
+    await place.objects.create(name, b"planted", retain_days=9)
+    done = await rekeyed(place, NEW, KEY)
+    assert (done.added, done.before, len(done.refused)) == (0, 0, 1)
+    place.keys = (NEW, KEY)
+    again = Ledger()
+    keeper = place.keeper(again, log)
+    assert (await keeper.resume()).index == 3
+    assert again.content == ledger.content
+    await keeper.close()
+
+
+async def test_what_is_written_under_the_old_key_once_the_new_one_writes_is_refused(
+    said: Said,
+) -> None:
+    place = SnapshotPlace()
+    log, _, _ = await grown(place, 1)
+    place.keys = (NEW, KEY)
+    place.clock.ms += 1000
+    await saved(place, log)
+    place.keys = (KEY,)
+    place.clock.ms += 1000
+    await saved(place, log)  # as whoever has stolen the old key would
+    place.keys = (NEW, KEY)
+    said.clear()
+    ledger = Ledger()
+    keeper = place.keeper(ledger, log)
+    assert (await keeper.resume()).index == 3
+    await keeper.close()
+    (refused,) = [line["why"] for line in said if line["event"] == "snapshot refused"]
+    assert f"written under {OLD_ID}, when {NEW_ID} had taken its place" in refused
+
+
+async def saved(place: SnapshotPlace, log: SealedLog) -> None:
+    ledger = Ledger()
+    keeper = place.keeper(ledger, log)
+    await keeper.resume()
+    ledger.forget()
+    ledger.learn(log.size)
+    keeper.stands(saved_at(log))
+    await keeper.create()
+    await keeper.close()
