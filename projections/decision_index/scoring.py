@@ -5,7 +5,7 @@
 
 `distance` is 1 − the similarity to the nearest decision learned before, 0 to 1. `novelty` and
 `rarity` come from `habits`, in nats. Neutral is a principal one in ten of whose decisions is new
-(novelty ln 10 = 2.30) and a rarity of 15: three parts of 5 nats, one in 150, each. NEUTRAL is the
+(novelty ln 10 = 2.30) and a rarity of 13: three parts of 4.3 nats, one in 76, each. NEUTRAL is the
 raw score there at a distance of 0.3, so that this has a risk of exactly 0.7: with neutral novelty
 and rarity a risk of 0.7 and a similarity of 0.7 are one line. Risk rises with each of the three.
 
@@ -40,7 +40,7 @@ HELD_BACK_RULE = "decision-risk-held-back"
 HOUR_MS = 3_600_000
 
 NEUTRAL_DISTANCE, NEUTRAL_RISK = 0.3, 0.7
-NEUTRAL_NOVELTY, NEUTRAL_RARITY = log(10), 15.0
+NEUTRAL_NOVELTY, NEUTRAL_RARITY = log(10), 13.0
 NOTHING_NEW = 0.3  # a decision of which nothing is new to its principal is not without risk
 RARITY_POWER = 1.5  # three times as rare is worse than three times as far
 NEUTRAL = NEUTRAL_DISTANCE * (NOTHING_NEW + NEUTRAL_NOVELTY) * NEUTRAL_RARITY**RARITY_POWER
