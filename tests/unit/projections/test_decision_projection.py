@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -277,12 +276,12 @@ async def test_who_is_cancelled_while_rows_are_merged_leaves_no_thread_at_work()
     values: list[tuple[int, bytes | None]] = [
         (START_MS + n, decision(n, (f"p{n % 9}", "r", f"k{n}", "a"))) for n in range(300)
     ]
-    working, done = threading.Event(), threading.Event()
+    working, released, done = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(FoldedGraph):
         def add(self, rows: NDArray[np.float32]) -> None:
             working.set()
-            time.sleep(0.05)
+            released.wait(10)
             super().add(rows)
             done.set()
 
@@ -292,6 +291,7 @@ async def test_who_is_cancelled_while_rows_are_merged_leaves_no_thread_at_work()
     reading = asyncio.create_task(apply_all(index, batches))
     await asyncio.to_thread(working.wait, 10)
     reading.cancel()
+    asyncio.get_running_loop().call_later(0.05, released.set)
     await asyncio.wait({reading})
     assert reading.cancelled()
     assert done.is_set()
