@@ -26,7 +26,7 @@ SNAPSHOT = new_snapshot_id(1, bytes(10))
 NAMES = st.text(st.characters(codec="utf-8"), max_size=8)
 PARTS = st.dictionaries(NAMES, st.binary(max_size=50), max_size=5)
 SNAPSHOTS = st.builds(
-    new_snapshot_id, st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10)
+    new_snapshot_id, st.integers(0, 253_402_300_799_999), st.binary(min_size=10, max_size=10)
 )
 DIGESTS = st.binary(min_size=32, max_size=32)
 SIZES = st.one_of(st.integers(0, 2**63), st.integers(2**53 - 2, 2**53 + 2))
