@@ -57,6 +57,8 @@ __all__ = [
 
 MakeRows = Callable[[], DecisionRows]
 
+HARDLY_NEARER = 0.75  # than this is a decision that surprises
+
 
 class _Risky(NamedTuple):
     position: int
@@ -271,9 +273,14 @@ class DecisionFold:
         # Each similarity is a real row's, so none exceeds the true one, and no risk is underrated.
         if score(0.0, surprise).risk < threshold:
             return None
-        for similar in (tenant.rows.similar_hot, tenant.rows.similar_candidates):
-            if score(similar(vector), surprise).risk < threshold:
-                return None
+        if score(tenant.rows.similar_hot(vector), surprise).risk < threshold:
+            return None
+        # Where even a near row would not be near enough, the graph is not worth asking.
+        if (
+            score(HARDLY_NEARER, surprise).risk < threshold
+            and score(tenant.rows.similar_candidates(vector), surprise).risk < threshold
+        ):
+            return None
         near = tenant.rows.nearest(vector, self._rules.neighbours)
         self.tallies.confirmed += 1
         exact = score(near[0].similarity if near else 0.0, surprise)

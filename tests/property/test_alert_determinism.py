@@ -1,9 +1,11 @@
 """Alerts are a function of the log: batches, restarts, graphs and their seeds change none."""
 
 import random
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -27,6 +29,13 @@ from tests.support.sealed_log import ORIGIN, batches_of
 
 RULES = Rules(threshold=0.1, warm_up=30, dedup_window_ms=7_200_000, alerts_per_hour=3)
 VALUES = list(habits(160, seed=11, odd_share=0.1))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def graph_asked_wherever_it_may_be() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("projections.decision_index.fold.HARDLY_NEARER", 1.0)
+        yield
 
 
 class Misleading:

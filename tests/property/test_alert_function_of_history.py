@@ -6,7 +6,7 @@ share the partitions in any way, the full and the compact form.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
@@ -26,6 +26,13 @@ RULES = Rules(threshold=0.1, warm_up=30, alerts_per_hour=3, alert_budget=60)
 PARTITIONS = 3
 Told = tuple[tuple[str, ...], bytes]
 """Alert ids of a log, and the digest of what was learned."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def graph_asked_wherever_it_may_be() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("projections.decision_index.fold.HARDLY_NEARER", 1.0)
+        yield
 
 
 @cache
