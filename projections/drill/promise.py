@@ -82,7 +82,7 @@ class DrillWatch:
     async def run(self) -> NoReturn:
         """Look now and then, until cancelled."""
         # Until the first look succeeds nobody knows of a drill: 0 would mean one just now.
-        DRILL_AGE.set(float("inf"))
+        DRILL_AGE.set_function(lambda: float("inf"))
         while True:
             await self.look()
             await asyncio.sleep(LOOK_S)

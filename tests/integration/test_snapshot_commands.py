@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,16 +111,22 @@ def until_saved(home: Path, url: str, leaves: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose log was saved at two places."""
     folder = tmp_path_factory.mktemp("snapshots")
     home = folder / "home"
     for first, end in ((0, 700), (700, 1000)):
         sent(home, folder, first, end)
         pipeline(home)
-        (made,) = run(home, "snapshot", "create", "--json")
-        assert made["size"] == end
+        (taken,) = run(home, "snapshot", "create", "--json")
+        assert taken["size"] == end
     return home
+
+
+@pytest.fixture
+def saved(made: Path, tmp_path: Path) -> Path:
+    """A copy of it, of each test's own."""
+    return shutil.copytree(made, tmp_path / "home")
 
 
 def test_saved_snapshots_are_listed_verified_and_restored_as_a_rebuild(saved: Path) -> None:
