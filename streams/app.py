@@ -287,7 +287,9 @@ class SealingService:
         )
         settings = deployment.settings
         self._limits = SealerLimits(
-            linger_ms=settings.seal_linger_ms, records_max=settings.seal_records_max
+            linger_ms=settings.seal_linger_ms,
+            sign_interval_ms=settings.sign_interval_ms,
+            records_max=settings.seal_records_max,
         )
         self._sealed: dict[PartitionName, LogPlace] = {}
 

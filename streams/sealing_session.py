@@ -28,9 +28,14 @@ LARGEST_BATCH = 9 * 2**20  # one record of the largest content alone, framed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealerLimits:
-    """`linger_ms`: how long a small batch, or a note with nothing to ride on, waits."""
+    """What one log may hold back, and for how long.
+
+    `linger_ms`: how long a small batch, or a note with nothing to ride on, waits.
+    `sign_interval_ms`: the least time from one signature to the next, while the tail has room.
+    """
 
     linger_ms: int = 5
+    sign_interval_ms: int = 0
     records_max: int = TRANSACTION_RECORDS_MAX
     tail_records_max: int = TAIL_RECORDS_MAX
     tail_bytes_max: int = TAIL_BYTES_MAX
@@ -71,6 +76,7 @@ class Session:
     planned: Frontier
     planned_offset: int
     fetch_offset: int
+    is_behind: bool = False  # the last batch was full: the source holds more
     held: deque[Record] = field(default_factory=deque)
     fetch: asyncio.Task[Fetched] | None = None
     # The tail as (log size behind a batch, its bytes), and since when there is one.
@@ -151,6 +157,7 @@ class Session:
                 break
             await asyncio.sleep(0)
         plan = Plan(records, self.planned, leaves, size)
+        self.is_behind = bool(self.held) or len(records) >= self.limits.records_max
         self.take(plan, self.held[0].offset if self.held else self.fetch_offset)
         return plan
 

@@ -17,6 +17,7 @@ from streams.cli.histories import Inquiry, verify_histories
 from streams.cli.progress import shown_progress
 from streams.clock import SystemClock
 from streams.errors import SettingsError
+from streams.garbage import collect_rarely
 from streams.verifier import LEVELS, SeenNotes, Trust, Verdict, anchor_keys, cores
 
 __all__ = ["verify"]
@@ -117,6 +118,7 @@ def verify(sources: tuple[str, ...], **options: Unpack[_Options]) -> None:
 
     Example: attestream verify decisions-0.avro --keys keys.txt --anchor anchor.note
     """
+    collect_rarely()
     verdict = _verified(sources, options)
     if options["as_json"]:
         click.echo(json.dumps(verdict.to_json()))

@@ -207,6 +207,7 @@ class Settings(BaseModel):
     url: str | None = Field(None, alias="ATTESTREAM_URL", pattern=r"^https?://")
     heads_s: float = Field(60, alias="ATTESTREAM_HEADS_S", ge=0.1, le=86_400)
     seal_linger_ms: int = Field(5, alias="ATTESTREAM_SEAL_LINGER_MS", ge=0, le=10_000)
+    sign_interval_ms: int = Field(0, alias="ATTESTREAM_SIGN_INTERVAL_MS", ge=0, le=600_000)
     seal_records_max: int = Field(4096, alias="ATTESTREAM_SEAL_RECORDS_MAX", ge=1, le=4096)
     risk_threshold: float = Field(0.7, alias="ATTESTREAM_RISK_THRESHOLD", gt=0, lt=1)
     warm_up: int = Field(1000, alias="ATTESTREAM_WARM_UP", ge=0, le=10_000_000)
