@@ -29,6 +29,7 @@ PARTS = {
     "snapshots": ("Snapshots", snapshots.report),
     "detection": ("Decision index", detection.report),
     "index": ("Size and speed of the decision index", index.report),
+    "index-million": ("A million rows in the decision index", index.report_million),
 }
 
 
