@@ -17,7 +17,7 @@ from streams.engine import PartitionName
 from streams.epochs import epochs_of
 from streams.jobs import PartitionJobs
 from streams.ports import SourcePartition
-from streams.tasks import cancelled
+from streams.tasks import beside
 from streams.topology import LogPlace
 
 __all__ = ["ProjectionService", "RoleSpec"]
@@ -118,16 +118,4 @@ class ProjectionService:
         following = PartitionRunner(world, d.health, d.clock).run()
         if spec.beside is None:
             return await following
-        return await _beside(following, spec.beside(log, partial(self._ownership.source, *owned)))
-
-
-async def _beside(following: Coroutine[Any, Any, bool], other: Coroutine[Any, Any, Any]) -> bool:
-    """Run both until the first one returns; raises what either raises."""
-    main, side = asyncio.create_task(following), asyncio.create_task(other)
-    try:
-        done, _ = await asyncio.wait({main, side}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await cancelled(main, side)
-    return main.result()
+        return await beside(following, spec.beside(log, partial(self._ownership.source, *owned)))

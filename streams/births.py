@@ -17,7 +17,7 @@ from streams.epochs import logs_there
 from streams.errors import AttestreamError
 from streams.operation_events import publish_operation, sealed_events
 from streams.ports import Clock
-from streams.tasks import cancelled
+from streams.tasks import beside
 from streams.telemetry.logs import get_log
 from streams.topology import LogPlace
 from streams.trust import Trust
@@ -50,13 +50,7 @@ class BirthsWriter:
 
     async def run_beside(self, sealing: Coroutine[None, None, None], period_s: float) -> None:
         """Tell while `sealing`, of the operations' own partition, runs; raises what it raises."""
-        tasks = {asyncio.create_task(sealing), asyncio.create_task(self.run(period_s))}
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            await cancelled(*tasks)
+        await beside(sealing, self.run(period_s))
 
     async def tell(self) -> list[LogOpened]:
         """Tell once; what was told.

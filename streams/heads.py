@@ -20,7 +20,7 @@ from streams.errors import AttestreamError
 from streams.history import read_range
 from streams.ports import Clock, NewRecord, ObjectStore, PartitionReader
 from streams.segments import manifests_prefix, parse_object_name
-from streams.tasks import cancelled
+from streams.tasks import beside
 from streams.telemetry.logs import get_log
 from streams.topology import LogPlace
 
@@ -74,13 +74,7 @@ class HeadsWriter:
 
     async def run_beside(self, sealing: Coroutine[None, None, None]) -> None:
         """Write while `sealing`, of the heads' own partition, runs; raises what either raises."""
-        tasks = {asyncio.create_task(sealing), asyncio.create_task(self.run())}
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            await cancelled(*tasks)
+        await beside(sealing, self.run())
 
     async def write(self) -> list[LogHead]:
         """Write once; what was written.

@@ -18,7 +18,9 @@ from streams.errors import BreakError, SourceChangedError, TransientError
 from streams.ports import Bounds, Fetched, PartitionReader
 
 __all__ = [
+    "audit_value",
     "check_rules",
+    "checkpoint_size",
     "find_record",
     "last_leaves",
     "last_records",
@@ -115,7 +117,7 @@ async def check_rules(
     trail = Trail(*log, opening.checkpoint)
     async for page in pages(audit, opening.low, bounds.end):
         for row in page:
-            value = _value(row)
+            value = audit_value(row)
             is_later = isinstance(value, AuditRecord) and value.index >= opening.size
             if row.offset > opening.offset or is_later:
                 trail.feed(row)
@@ -129,10 +131,10 @@ async def _opening(audit: PartitionReader, bounds: Bounds, size: int) -> _Openin
         found, indexes = None, set[int]()
         async for page in pages(audit, low, bounds.end):
             for row in page:
-                value = _value(row)
+                value = audit_value(row)
                 if isinstance(value, AuditRecord):
                     indexes.add(value.index)
-                elif value and (reached := _size_of(value)) <= size:
+                elif value and (reached := checkpoint_size(value)) <= size:
                     found = _Opening(bounds.end - back, value, reached, row.offset)
         if bounds.end - back <= bounds.start:
             return whole
@@ -185,18 +187,20 @@ async def find_record(audit: PartitionReader, index: int) -> tuple[Record, Audit
 
 
 def _audit_record(row: Record) -> AuditRecord | None:
-    value = _value(row)
+    value = audit_value(row)
     return value if isinstance(value, AuditRecord) else None
 
 
-def _value(row: Record) -> AuditValue | None:
+def audit_value(row: Record) -> AuditValue | None:
+    """What an audit partition's record says, unverified; None where it is no such value."""
     try:
         return decode_audit_value(row.value or b"")
     except DecodeError:
         return None
 
 
-def _size_of(checkpoint: Checkpoint) -> int:
+def checkpoint_size(checkpoint: Checkpoint) -> int:
+    """The size a checkpoint names, unverified; beyond every log's where it cannot be read."""
     try:
         return parse_checkpoint(checkpoint.note)[0].size
     except BreakError:

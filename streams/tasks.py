@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 
-__all__ = ["any_of", "cancelled", "heard", "let_end", "side_by_side", "unhurried"]
+__all__ = ["any_of", "beside", "cancelled", "heard", "let_end", "side_by_side", "unhurried"]
 
 T = TypeVar("T")
 
@@ -25,6 +25,18 @@ async def any_of(
         )
     finally:
         await cancelled(waiter)
+
+
+async def beside(main: Coroutine[Any, Any, T], side: Coroutine[Any, Any, object]) -> T:
+    """What `main` returns; `side` runs until then. Raises what either raises first."""
+    first, other = asyncio.create_task(main), asyncio.create_task(side)
+    try:
+        done, _ = await asyncio.wait({first, other}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await cancelled(first, other)
+    return first.result()
 
 
 async def cancelled(*tasks: asyncio.Task[Any] | None) -> None:

@@ -6,16 +6,20 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from projections.replay.fold import LogPlan, Piece
-from schemas.audit_values import decode_audit_value
 from schemas.canonical import LONG_MAX
-from schemas.errors import DecodeError
-from schemas.records import AuditRecord, AuditValue, Checkpoint, Record
+from schemas.records import AuditRecord, Checkpoint, Record
 from streams.audit.checkpoint import CheckpointText, parse_checkpoint
 from streams.audit.note import TrustedKeys
 from streams.audit.seal import Seal
 from streams.audit.trail import Trail
 from streams.errors import BreakError, SourceUnreadableError
-from streams.history import find_record, pages, read_range
+from streams.history import (
+    audit_value,
+    checkpoint_size,
+    find_record,
+    pages,
+    read_range,
+)
 from streams.ports import Bounds, PartitionReader
 
 __all__ = ["LiveLog", "checkpoint_at"]
@@ -81,7 +85,7 @@ class LiveLog:
         bounds = await self._reader.bounds()
         async for page in pages(self._reader, max(offset, bounds.start), bounds.end, most=256):
             for row in page:
-                value = _value(row)
+                value = audit_value(row)
                 if isinstance(value, AuditRecord):
                     return value.index
         raise SourceUnreadableError(f"{self._origin} has no record at or behind offset {offset}")
@@ -103,7 +107,7 @@ class LiveLog:
                 low = middle
         async for page in pages(self._reader, low, end):
             for row in page:
-                value = _value(row)
+                value = audit_value(row)
                 if isinstance(value, AuditRecord) and row.timestamp >= time_ms:
                     return value.index
         raise SourceUnreadableError(f"every record of {self._origin} is older than that")
@@ -160,7 +164,7 @@ class LiveLog:
         """Index and time of the first audit record of [low, high)."""
         async for page in pages(self._reader, low, high, most=64):
             for row in page:
-                value = _value(row)
+                value = audit_value(row)
                 if isinstance(value, AuditRecord):
                     return value.index, row.timestamp
         return None
@@ -200,8 +204,8 @@ async def _checkpoint_before(
         found = None
         async for page in pages(reader, low, end):
             for row in page:
-                value = _value(row)
-                if isinstance(value, Checkpoint) and (reached := _size_of(value)) <= size:
+                value = audit_value(row)
+                if isinstance(value, Checkpoint) and (reached := checkpoint_size(value)) <= size:
                     found = _Opening(value, reached, row.offset, row.offset + 1)
         if found is not None or low == bounds.start:
             return found
@@ -209,21 +213,7 @@ async def _checkpoint_before(
 
 
 def _is_before(row: Record, opening: _Opening) -> bool:
-    value = _value(row)
+    value = audit_value(row)
     if isinstance(value, AuditRecord):
         return value.index < opening.size
     return value is not None and row.offset <= opening.offset
-
-
-def _value(row: Record) -> AuditValue | None:
-    try:
-        return decode_audit_value(row.value or b"")
-    except DecodeError:
-        return None
-
-
-def _size_of(checkpoint: Checkpoint) -> int:
-    try:
-        return parse_checkpoint(checkpoint.note)[0].size
-    except BreakError:
-        return LONG_MAX
