@@ -8,6 +8,7 @@ The public key is asked for once, when the signer is opened. Signing names the k
 that answer: an alias that is turned to another key later changes nothing until a restart.
 """
 
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from streams.audit.note import ECDSA_P256, ED25519
 from streams.errors import SettingsError, TransientError
-from streams.keys.kms_client import KmsConnection, kms_client
+from streams.keys.kms_client import KmsConnection
 from streams.keys.signing import Patience, prove, require_signable
 
 if TYPE_CHECKING:
@@ -68,17 +69,13 @@ class KmsSigner:
                 that can sign checkpoints.
             TransientError: no answer.
         """
-        patience = patience or Patience()
         connection = KmsConnection(
-            setting=SETTING, key_id=key_id, patience=patience, reasons=REASONS
+            setting=SETTING, key_id=key_id, patience=patience or Patience(), reasons=REASONS
         )
-        try:
-            client = await connection.ask(lambda: kms_client(key_id, patience))
-            answer = await connection.ask(lambda: client.get_public_key(KeyId=key_id))
-            return cls(connection, client, _key(key_id, answer))
-        except BaseException:
-            connection.close()
-            raise
+        client, key = await connection.open(
+            lambda client: client.get_public_key(KeyId=key_id), partial(_key, key_id)
+        )
+        return cls(connection, client, key)
 
     @property
     def algorithm(self) -> int:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -31,7 +31,7 @@ from streams.keys.signing import Patience, retried
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
-__all__ = ["KmsConnection", "RefusedByKmsError", "kms_client"]
+__all__ = ["KmsConnection", "RefusedByKmsError"]
 
 THREADS = 8
 T = TypeVar("T")
@@ -115,6 +115,20 @@ class KmsConnection:
         default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="kms")
     )
 
+    async def open(
+        self, request: Callable[["KMSClient"], Any], read: Callable[[Any], T]
+    ) -> tuple["KMSClient", T]:
+        """A client, and what `read` makes of its answer to a first request.
+
+        Where that fails, the connection is closed. Raises as `ask`, and whatever `read` does.
+        """
+        try:
+            client = await self.ask(lambda: _client(self.key_id, self.patience))
+            return client, read(await self.ask(lambda: request(client)))
+        except BaseException:
+            self.close()
+            raise
+
     async def ask(self, request: Callable[[], T]) -> T:
         """Run one request in a thread, again while it fails in a way that may pass.
 
@@ -147,7 +161,7 @@ class KmsConnection:
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 
-def kms_client(key_id: str, patience: Patience) -> "KMSClient":
+def _client(key_id: str, patience: Patience) -> "KMSClient":
     """A client that tries each request once. Raises BotoCoreError, SettingsError."""
     session = boto3.session.Session()
     parts = key_id.split(":")

@@ -6,11 +6,12 @@ very key wrapped is unwrapped, whatever a stored object says.
 """
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from streams.errors import SettingsError, TransientError
-from streams.keys.kms_client import KmsConnection, RefusedByKmsError, kms_client
+from streams.keys.kms_client import KmsConnection, RefusedByKmsError
 from streams.keys.signing import Patience
 from streams.keys.wrapping import KeyRefusedError
 
@@ -53,17 +54,13 @@ class KmsWrappingKey:
             SettingsError: no credentials, access denied, no such key, or not one that wraps.
             TransientError: no answer.
         """
-        patience = patience or Patience()
         connection = KmsConnection(
-            setting=SETTING, key_id=key_id, patience=patience, reasons=REASONS
+            setting=SETTING, key_id=key_id, patience=patience or Patience(), reasons=REASONS
         )
-        try:
-            client = await connection.ask(lambda: kms_client(key_id, patience))
-            answer: Any = await connection.ask(lambda: client.describe_key(KeyId=key_id))
-            return cls(connection, client, _arn(key_id, answer))
-        except BaseException:
-            connection.close()
-            raise
+        client, arn = await connection.open(
+            lambda client: client.describe_key(KeyId=key_id), partial(_arn, key_id)
+        )
+        return cls(connection, client, arn)
 
     @property
     def key_id(self) -> str:
