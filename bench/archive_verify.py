@@ -19,13 +19,9 @@ from botocore.config import Config
 
 from bench.embedded import command
 from bench.measuring import Round, median, rounds
-from bench.restoring import VALUE_BYTES, log_rows
-from projections.ports import Position
-from projections.runner import SealedWalk
-from streams.audit.trail import Trail
-from streams.objects import CheckedStore, DirectoryObjectStore, S3Connection, open_object_store
+from bench.restoring import VALUE_BYTES, fill, log_rows
+from streams.objects import DirectoryObjectStore, S3Connection, open_object_store
 from streams.segments import encode_block, encode_head
-from tests.support.archives import archiver
 from tests.support.local_s3 import ACCESS_KEY, SECRET, LocalS3
 from tests.support.sealed_log import KEYS, ORIGIN
 
@@ -82,7 +78,7 @@ async def filled(folder: Path, s3: LocalS3, count: int) -> Places:
         DirectoryObjectStore(folder / "archive"),
         open_object_store(address, connection),
     ):
-        await archived(store, count)
+        await fill(store, count)
     export = folder / "export.avro"
     with export.open("wb") as file:
         file.write(encode_head(ORIGIN, 0, None))
@@ -93,19 +89,6 @@ async def filled(folder: Path, s3: LocalS3, count: int) -> Places:
     keys.write_text("".join(f"{vkey.render()}\n" for vkey in KEYS.vkeys))
     environ = {"S3_ENDPOINT": s3.endpoint, "S3_ACCESS_KEY": ACCESS_KEY, "S3_SECRET": SECRET}
     return Places(str(export), str(folder / "archive"), address, environ, str(keys))
-
-
-async def archived(store: CheckedStore, count: int) -> None:
-    """As a worker archives a log."""
-    projection = archiver(store)
-    await projection.resume()
-    walk = SealedWalk(ORIGIN, Trail(ORIGIN, None), Position(0, None, None))
-    for rows in log_rows(count):
-        for batch in walk.feed(rows):
-            await projection.apply(batch)
-    await projection.idle()
-    await projection.close()
-    await store.close()
 
 
 def verified(places: Places, address: str, count: int) -> Round:

@@ -20,7 +20,7 @@ from streams.audit.note import ED25519
 from streams.audit.sealing import checkpoint_record, plan_batch
 from streams.audit.trail import Trail
 from streams.garbage import collect_rarely
-from streams.objects.directory import DirectoryObjectStore
+from streams.objects import CheckedStore, DirectoryObjectStore
 from tests.support.archives import archiver
 from tests.support.sealed_log import BASE, KEY, KEYS, ORIGIN, PUBLIC_KEY, TOPIC
 
@@ -35,7 +35,7 @@ def report(*, quick: bool) -> list[str]:
     count, times = (100_000, 1) if quick else (1_000_000, 3)
     with tempfile.TemporaryDirectory(prefix="attestream-bench-") as folder:
         archive = Path(folder) / "archive"
-        asyncio.run(fill(archive, count))
+        asyncio.run(fill(DirectoryObjectStore(archive), count))
         stored = sum(path.stat().st_size for path in archive.rglob("*.avro"))
         modes = {
             "restored into an embedded directory": lambda: asyncio.run(restored(archive, count)),
@@ -50,9 +50,9 @@ def report(*, quick: bool) -> list[str]:
     return lines
 
 
-async def fill(archive: Path, count: int) -> None:
-    """An archive of one log, in segments as a worker cuts them."""
-    projection = archiver(DirectoryObjectStore(archive))
+async def fill(store: CheckedStore, count: int) -> None:
+    """An archive of one log, in segments as a worker cuts them; closes the store."""
+    projection = archiver(store)
     await projection.resume()
     walk = SealedWalk(ORIGIN, Trail(ORIGIN, None), Position(0, None, None))
     for rows in log_rows(count):
@@ -60,6 +60,7 @@ async def fill(archive: Path, count: int) -> None:
             await projection.apply(batch)
     await projection.idle()
     await projection.close()
+    await store.close()
 
 
 def log_rows(count: int) -> Iterator[list[Record]]:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +20,6 @@ from projections.decision_index.projection import DecisionIndex, DecisionIndexWo
 from projections.decision_index.saving import parameters_of
 from projections.decision_index.scoring import Rules
 from projections.ports import SealedBatch
-from projections.snapshots.containment import LogToFit
-from projections.snapshots.keeper import SnapshotKeeper
-from projections.snapshots.world import SnapshotSubject, SnapshotWorld
 from schemas.records import Record
 from streams.audit.checkpoint import CheckpointText, make_note
 from streams.audit.merkle import Frontier
@@ -33,8 +30,8 @@ from streams.objects import DirectoryObjectStore
 from streams.ports import Bounds, Fetched, TopicFacts
 from tests.support.decision_log import decision
 from tests.support.output_partition import OutputPartition
-from tests.support.sealed_log import KEY, KEYS, ORIGIN, PUBLIC_KEY, START_MS, TOPIC, batches_of
-from tests.support.snapshot_states import NEVER, SnapshotPlace
+from tests.support.sealed_log import KEY, ORIGIN, PUBLIC_KEY, START_MS, TOPIC, batches_of
+from tests.support.snapshot_states import SnapshotPlace
 
 ROWS, MORE = 100_000, 4_000
 BATCH = 1000
@@ -204,25 +201,14 @@ def copy_seconds(index: DecisionIndex) -> float:
 
 
 def index_of(output: OutputPartition, place: SnapshotPlace, log: Log) -> DecisionIndex:
-    world = SnapshotWorld(
-        open=place.open,
-        exclusive=lambda _root: place.alone("/ledger/"),
-        clock=place.clock,
-        schedule=NEVER,
-    )
-    subject = SnapshotSubject(
-        origin=ORIGIN,
-        projection="decision-index",
-        parameters=parameters_of(RULES),
-        log=LogToFit(lambda: log, KEYS),
-    )
+    place = replace(place, projection="decision-index", parameters=parameters_of(RULES))
     return DecisionIndex(
         DecisionIndexWorld(
             make_writer=output.writer,
             make_reader=output.reader,
             rules=RULES,
             clock=SystemClock(),
-            make_snapshots=partial(SnapshotKeeper, world, subject),
+            make_snapshots=place.keepers(lambda: log),
         ),
         ORIGIN,
     )

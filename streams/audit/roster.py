@@ -5,7 +5,6 @@ produce to the heads topic can write there, so a head counts only where its chec
 by a key of its log; one that stood there before may be sent again and says nothing new.
 """
 
-from collections.abc import Iterable
 
 from schemas.codec import decode_head
 from schemas.errors import RejectedInput
@@ -55,11 +54,6 @@ class Roster:
             if len(named) > MANIFESTS_MAX:
                 del named[next(iter(named))]
         return True
-
-    def apply_all(self, contents: Iterable[Plain]) -> None:
-        """Take many, in order."""
-        for content in contents:
-            self.apply(content)
 
     @property
     def origins(self) -> frozenset[str]:

@@ -1,9 +1,10 @@
 """A projection as snapshots see it, and a place to keep them whose clock and faults one sets."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from projections.snapshots.containment import LogToFit
@@ -22,6 +23,7 @@ from projections.snapshots.world import (
 from streams.audit.note import TrustedKeys
 from streams.keys.wrapping import AesWrappingKey, WrappingKeys
 from streams.objects.disposal import DisposableStore
+from streams.ports import PartitionReader
 from tests.support.memory_objects import MemoryObjectStore
 from tests.support.sealed_log import KEYS, ORIGIN, SealedLog, batches_of
 from tests.support.static_logs import RowsReader
@@ -137,6 +139,12 @@ class SnapshotPlace:
         yield
 
     def keeper(self, target: Saveable, log: SealedLog) -> SnapshotKeeper:
+        return self.keepers(lambda: RowsReader(log.rows))(target)
+
+    def keepers(
+        self, open_reader: Callable[[], PartitionReader]
+    ) -> Callable[[Saveable], SnapshotKeeper]:
+        """What makes the keeper of a projection of the log that is read so."""
         world = SnapshotWorld(
             open=self.open,
             exclusive=self.alone,
@@ -147,7 +155,7 @@ class SnapshotPlace:
             origin=ORIGIN,
             projection=self.projection,
             parameters=self.parameters,
-            log=LogToFit(lambda: RowsReader(log.rows), self.trusted, lambda: self.ended),
+            log=LogToFit(open_reader, self.trusted, lambda: self.ended),
             beside=self.beside,
         )
-        return SnapshotKeeper(world, subject, target)
+        return partial(SnapshotKeeper, world, subject)

@@ -1,6 +1,6 @@
 """The decision index restored from a snapshot is the one rebuilt, alert for alert."""
 
-from functools import partial
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,15 +10,12 @@ from projections.decision_index.embedding import Features
 from projections.decision_index.projection import DecisionIndex, DecisionIndexWorld
 from projections.decision_index.saving import parameters_of
 from projections.decision_index.scoring import Rules
-from projections.snapshots.containment import LogToFit
-from projections.snapshots.keeper import SnapshotKeeper
-from projections.snapshots.world import SnapshotSubject, SnapshotWorld
 from streams.clock import SystemClock
 from streams.objects import DirectoryObjectStore
 from tests.support.decision_log import EventLog, decision, habits
 from tests.support.output_partition import OutputPartition
-from tests.support.sealed_log import KEYS, ORIGIN, START_MS, batches_of
-from tests.support.snapshot_states import KEY, NEVER, Said, SnapshotPlace
+from tests.support.sealed_log import ORIGIN, START_MS, batches_of
+from tests.support.snapshot_states import KEY, Said, SnapshotPlace
 from tests.support.static_logs import RowsReader
 
 ANYBODY = Features("", "", (), "ward", "", "", "", "ALLOW")
@@ -36,19 +33,8 @@ def index_of(
 ) -> DecisionIndex:
     make = None
     if place is not None:
-        world = SnapshotWorld(
-            open=place.open,
-            exclusive=lambda _root: place.alone("/ledger/"),
-            clock=place.clock,
-            schedule=NEVER,
-        )
-        subject = SnapshotSubject(
-            origin=ORIGIN,
-            projection="decision-index",
-            parameters=parameters_of(rules),
-            log=LogToFit(lambda: RowsReader(log.rows, page=500), KEYS),
-        )
-        make = partial(SnapshotKeeper, world, subject)
+        place = replace(place, projection="decision-index", parameters=parameters_of(rules))
+        make = place.keepers(lambda: RowsReader(log.rows, page=500))
     return DecisionIndex(
         DecisionIndexWorld(
             make_writer=output.writer,

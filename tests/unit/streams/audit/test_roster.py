@@ -26,7 +26,8 @@ def head(
 
 def roster(*heads: Plain) -> Roster:
     found = Roster(KEY.trusted())
-    found.apply_all(heads)
+    for one in heads:
+        found.apply(one)
     return found
 
 
