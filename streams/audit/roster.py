@@ -5,7 +5,6 @@ produce to the heads topic can write there, so a head counts only where its chec
 by a key of its log; one that stood there before may be sent again and says nothing new.
 """
 
-
 from schemas.codec import decode_head
 from schemas.errors import RejectedInput
 from schemas.records import Plain, Record
